@@ -1,7 +1,7 @@
 """What `recipe=auto` chooses for a segmentation network with a pretrained encoder.
 
-One large object is seen with more pixels: its edges need them. Streets keep the default size: training on parts, at
-random scales and with weighted classes, reached less in the same time (docs/recipes.md).
+One large object is seen with more pixels: its edges need them. Rare classes get a weight. Streets keep the default
+size: training on parts, at random scales, reached less in the same time (docs/recipes.md).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ MOST_EPOCHS = 60
 FEW_IMAGES = 1000  # of a process
 SPREAD = 0.2  # of a side's lengths, as a share of the median: images with more are not of one kind
 SMALL = 0.05  # of the pixels: objects that fill less are lost in a small image
+RARE = 0.02  # of the pixels: a class with fewer is hardly learnt where each pixel counts alike
 DEFAULT_AREA = 256 * 256
 AVERAGED = 0.1  # of the training: the steps that the averaged weights remember, and those of the warm-up at most
-
-
+OF_CLASSES = ("auto", "miou", "dice")  # objectives to which each class counts the same
 CPU_AREA = 384 * 576  # of a whole image with one large object, at most
 GPU_AREA = 640 * 960
 
@@ -87,6 +87,8 @@ def choose(images: int, scene: Scene, settings: Hyperparameters, given: Collecti
     if images <= FEW_IMAGES and "auto_batch_size" not in given:
         few = f"there are only {images} images, and more steps of the same cost teach more"
         settings = take("batch_size", 8 if scene.gpu else 4, few)
+    if scene.classes > 2 and (rarest := scene.rarest or 1.0) < RARE and settings.objective in OF_CLASSES:
+        take("class_weights", "sqrt", f"a class has only {rarest:.2%} of the pixels, and each class counts as much")
     if not scene.decoder:
         take("encoder_lr_factor", 0.3, "the encoder is pretrained, the decoder is not")
     _choose_length(images, scene, settings, take)

@@ -219,6 +219,22 @@ class TestDice:
         ours = build_loss("dice", "softmax", class_weights=[1, 2, 0])(logits, targets)
         torch.testing.assert_close(ours, weighted)
 
+    def test_a_class_that_an_image_does_not_show_costs_nothing_by_itself(self) -> None:
+        """One per cent of probability everywhere would cost as much as a class that is missed."""
+        logits, targets = masks("softmax")
+        targets[0][targets[0] == 2] = 0
+        targets[1][targets[1] == 1] = IGNORED
+        each = []
+        for image, classes in enumerate([(0, 1), (0, 2)]):
+            counted = (targets[image] != IGNORED).float()
+            for index in classes:
+                p, g = logits[image].softmax(0)[index] * counted, (targets[image] == index).float()
+                each.append(1 - (2 * (p * g).sum() + 1) / ((p * p).sum() + g.sum() + 1))
+        torch.testing.assert_close(build_loss("dice", "softmax")(logits, targets), torch.stack(each).mean())
+        weighted = (each[0] + 2 * each[1] + each[2] + 3 * each[3]) / 7
+        ours = build_loss("dice", "softmax", class_weights=[1, 2, 3])(logits, targets)
+        torch.testing.assert_close(ours, weighted)
+
     def test_a_batch_without_foreground_still_learns(self) -> None:
         logits = torch.zeros(1, 1, 2, 2, requires_grad=True)
         build_loss("dice", "sigmoid")(logits, torch.zeros(1, 2, 2)).backward()

@@ -37,13 +37,29 @@ def chosen(of: Scene, images: int = 367, **given: str) -> dict[str, object]:
     return {choice.name: choice.value for choice in choose(parse(given), facts, frozenset(given))[1]}
 
 
-def test_streets_keep_their_size_and_weights() -> None:
+def test_streets_keep_their_size_and_rare_classes_get_a_weight() -> None:
     assert chosen(STREETS) == {
         "batch_size": 4,
+        "class_weights": "sqrt",
         "encoder_lr_factor": 0.3,
         "warmup_epochs": 0.5,
         "ema_decay": 0.989,
     }
+
+
+@pytest.mark.parametrize(
+    ("of", "given"),
+    [
+        (scene(360, 480, (0.5, 0.3, 0.2)), {}),
+        (STREETS._replace(shares=()), {}),
+        (STREETS, {"objective": "pixel_accuracy"}),
+        (STREETS, {"class_weights": "none"}),
+        (CRACKS, {}),
+    ],
+    ids=["none is rare", "not measured", "pixels count alike", "set by the job", "two classes"],
+)
+def test_classes_keep_their_weights(of: Scene, given: dict[str, str]) -> None:
+    assert "class_weights" not in chosen(of, **given)
 
 
 def test_a_large_object_is_seen_whole_and_larger() -> None:
