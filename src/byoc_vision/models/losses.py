@@ -231,12 +231,12 @@ class YesOrNo(Loss):
 
 
 class Dice(MaskedLoss):
-    """1 - Dice of probabilities and target, of each image and class, the weighted mean.
+    """1 - Dice of probabilities and target, of each image and class that it shows, the weighted mean.
 
     Milletari, Navab, Ahmadi: "V-Net", 2016, with 1 added above and below the fraction. With one logit it is of class 1,
-    and an image without it, in which none is found, costs nothing. With several it is of the classes that an image
-    shows: the least probability of another class, summed over an image, would cost as much as a class that is missed,
-    and teach that rare classes do not exist. Those pixels cost in the classes that they are of.
+    and of class 0 in images that show nothing else. A class that an image does not show has no term of its own: the
+    least probability, summed over all pixels, would cost as much as a class that is missed, and teach that rare classes
+    do not exist. Those pixels cost in the class that they are of.
     """
 
     def totals(self, targets: Tensor) -> Tensor:
@@ -253,21 +253,21 @@ class Dice(MaskedLoss):
     def sums(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits [N, K, H, W] and targets [N, H, W]."""
         targets, counted = self.counted(targets)
-        probabilities, target = self._planes(logits.float(), targets)
-        probabilities, target = probabilities * counted.unsqueeze(1), target * counted.unsqueeze(1)
+        logits, counted = logits.float(), counted.unsqueeze(1)
+        if self.activation == "sigmoid":  # the same as two logits, of which the first is 0
+            logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+        target = torch.zeros_like(logits).scatter_(1, targets.unsqueeze(1), 1.0) * counted
+        probabilities = torch.softmax(logits, dim=1) * counted
         intersection = (probabilities * target).sum((2, 3))
         areas = probabilities.square().sum((2, 3)) + target.square().sum((2, 3))
         losses = 1 - (2 * intersection + _DICE_SMOOTH) / (areas + _DICE_SMOOTH)  # [N, K]
+        shown = target.amax((2, 3))
         if self.activation == "sigmoid":
-            return (losses * counted.flatten(1).amax(1, keepdim=True)).sum()[None]
-        losses = losses * target.amax((2, 3))
-        return (losses if self.class_weights is None else losses * self.class_weights).sum()[None]
-
-    def _planes(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Probabilities and target as [N, K, H, W]."""
-        if self.activation == "sigmoid":
-            return torch.sigmoid(logits), targets.unsqueeze(1).float()
-        return torch.softmax(logits, dim=1), torch.zeros_like(logits).scatter_(1, targets.unsqueeze(1), 1.0)
+            background, foreground = shown.unbind(1)
+            shown = torch.stack([background * (1 - foreground), foreground], dim=1)
+        elif self.class_weights is not None:
+            shown = shown * self.class_weights
+        return (losses * shown).sum()[None]
 
 
 class Sum(Loss):
