@@ -43,7 +43,7 @@ def test_ranges_in_each_form(capsys: pytest.CaptureFixture[str]) -> None:
     asked = ("ranges", "--recipe", RECIPE, "--metric", "miou", "--keep", "epochs,encoder", "--form")
     space = parsed(capsys, *asked, "json")
     assert space["objective"]["metric"] == "validation:miou"
-    assert space["fixed"]["epochs"] == "12"
+    assert space["fixed"]["epochs"] == "23"
     names = [entry["name"] for entry in space["ranges"]]
     static = parsed(capsys, *asked, "boto3")["TrainingJobDefinition"]["StaticHyperParameters"]
     assert parse(static).model == "unet"
