@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/recipes.py ../shared/data [--data NAME …] [--ingredients NAME …] [--seeds 1 2 3]
 
 Each run is a job as users start it, on a part of the images, so that it takes minutes on two cores. Finished runs are
-in benchmarks/results/recipes.json already and are not repeated: a measurement that was stopped goes on. `--table`
-prints the results without running anything.
+in benchmarks/results/recipes.json already and are not repeated: a measurement that was stopped goes on. A run uses one
+core: start several with other seeds or data to use more. `--table` prints the results without running anything.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from recipe_data import cars_with_edges, rare_cars
 
 RESULTS = Path(__file__).parent / "results/recipes.json"
 COMMON = {
@@ -38,7 +40,7 @@ COMMON = {
 class Data(NamedTuple):
     """channels: folder names below the data, by channel. weights: the file of pretrained ones.
 
-    most: the number of training images; for class folders of each class.
+    most: the number of training images; for class folders of each class. make: writes the channels instead.
     """
 
     channels: dict[str, str]
@@ -46,6 +48,7 @@ class Data(NamedTuple):
     most: int
     settings: dict[str, str]
     metric: str
+    make: Callable[[Path, Path], None] | None = None
 
 
 _CLOTHING = {"train": "clothing/train", "validation": "clothing/validation"}
@@ -53,6 +56,7 @@ _CAMVID = {name: f"camvid/{name}" for name in ("train", "train_annotation", "val
 _CLASSIFIER = {"model": "mobilenetv2_100", "image_size": "128", "batch_size": "16", "objective": "f1"}
 _CARVANA = {name: f"carvana/{name}" for name in ("train", "train_masks", "validation", "validation_masks")}
 _UNET = {"model": "unet", "encoder": "mobilenet_v2"}
+_SMALL_UNET = _UNET | {"epochs": "4", "encoder_lr_factor": "0.3", "warmup_epochs": "0.5"}
 _STREETS = _UNET | {"ignore_index": "11"}
 DATA = {
     "clothing-10": Data(_CLOTHING, "mobilenetv2_100.timm", 10, _CLASSIFIER | {"epochs": "20"}, "f1"),
@@ -66,6 +70,22 @@ DATA = {
         "miou",
     ),
     "camvid": Data(_CAMVID, "mobilenet_v2.torchvision", 367, _STREETS | {"epochs": "12"}, "miou"),
+    "cars-edges": Data(
+        {},
+        "mobilenet_v2.torchvision",
+        84,
+        _SMALL_UNET | {"image_size": "192, 288", "batch_size": "4"},
+        "miou",
+        cars_with_edges,
+    ),
+    "cars-rare": Data(
+        {},
+        "mobilenet_v2.torchvision",
+        756,
+        _SMALL_UNET | {"image_size": "128", "batch_size": "8", "objective": "miou"},
+        "miou",
+        rare_cars,
+    ),
     "carvana": Data(_CARVANA, "mobilenet_v2.torchvision", 84, _UNET, "dice"),
 }
 _AUTO = {"recipe": "auto"}
@@ -96,6 +116,7 @@ INGREDIENTS: dict[str, dict[str, str]] = {
     | {"freeze_batch_norm": "true", "learning_rate": "1e-3", "encoder_lr_factor": "0.1"},
     "encoder × 0.3": {"encoder_lr_factor": "0.3"},
     "average": {"ema_decay": "0.98"},
+    "weights": {"class_weights": "sqrt"},
     "masks": {"mask_threshold": "auto", "min_area": "auto"},
     "scale": {"random_scale": "2"},
     "scale, classes": {"random_scale": "2", "class_crops": "0.5"},
@@ -111,7 +132,9 @@ INGREDIENTS: dict[str, dict[str, str]] = {
 
 
 def lay_out(root: Path, source: Path, data: Data) -> None:
-    """The channels, as links to a part of the images."""
+    """The channels, as links to a part of the images, or made for the purpose."""
+    if data.make:
+        data.make(source, root)
     for channel, folder in data.channels.items():
         classes = sorted(entry for entry in (source / folder).iterdir() if entry.is_dir())
         for origin in classes or [source / folder]:
@@ -149,6 +172,11 @@ def run(source: Path, data: Data, settings: dict[str, str]) -> dict[str, Any]:
     return {"value": record["validation"][data.metric], "floor": floor, "cpu_seconds": round(seconds, 1)}
 
 
+def finished() -> list[dict[str, Any]]:
+    """The runs so far, those of other processes among them."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+
+
 def table(results: list[dict[str, Any]]) -> Iterator[str]:
     """Markdown: the mean and the spread over the seeds."""
     names = list(dict.fromkeys(entry["data"] for entry in results))
@@ -179,16 +207,15 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    done = {(entry["data"], entry["ingredient"], entry["seed"]) for entry in results}
     for seed, name, ingredient in product(options.seeds, options.data, options.ingredients):
+        done = {(entry["data"], entry["ingredient"], entry["seed"]) for entry in finished()}
         if options.table or (name, ingredient, seed) in done:
             continue
         outcome = run(options.source.resolve(), DATA[name], INGREDIENTS[ingredient] | {"seed": str(seed)})
-        results.append({"data": name, "ingredient": ingredient, "seed": seed, **outcome})
+        results = [*finished(), {"data": name, "ingredient": ingredient, "seed": seed, **outcome}]
         RESULTS.write_text("[\n" + ",\n".join(json.dumps(entry) for entry in results) + "\n]\n")
         print(json.dumps(results[-1]), flush=True)
-    print("\n".join(table(results)))
+    print("\n".join(table(finished())))
 
 
 if __name__ == "__main__":

@@ -232,7 +232,8 @@ class Hyperparameters(DataAndModel):
     objective: FigureName = field(
         "auto",
         "The validation metric that selects the best epoch. `auto`: `dice` for two classes of pixels, `miou` for more, "
-        "`accuracy` for classification, `map` for multi-label classification.",
+        "and with `recipe=auto` if most validation images show no object; `accuracy` for classification, `map` for "
+        "multi-label classification.",
         "objective_metric",
     )
     top_k: Annotated[int, Field(ge=2, le=10_000)] | None = field(

@@ -100,6 +100,8 @@ def choose(
             settings = settings.model_copy(update={name: value})
         return settings
 
+    if facts.scene:
+        segmentation_recipe.choose_objective(facts.scene, take)
     if facts.pretrained and facts.encoder and facts.scene:
         segmentation_recipe.choose(facts.images, facts.scene, settings, given, take)
 

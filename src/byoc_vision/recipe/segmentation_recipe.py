@@ -24,6 +24,7 @@ MOST_EPOCHS = 60
 FEW_IMAGES = 1000  # of a process
 SPREAD = 0.2  # of a side's lengths, as a share of the median: images with more are not of one kind
 SMALL = 0.05  # of the pixels: objects that fill less are lost in a small image
+EMPTY = 0.5  # of the validation images: if more show no object, most of the Dice is what is not found there
 RARE = 0.02  # of the pixels: a class with fewer is hardly learnt where each pixel counts alike
 DEFAULT_AREA = 256 * 256
 AVERAGED = 0.1  # of the training: the steps that the averaged weights remember, and those of the warm-up at most
@@ -37,7 +38,8 @@ class Scene(NamedTuple):
 
     height, width: of the images, in pixels; None if not one was measured. shares: of each class in the pixels, None if
     not one mask was read. multiple: what both sides of the network's input are multiples of. gpu: whether it trains
-    on one. decoder: whether it, too, begins with trained weights.
+    on one. decoder: whether it, too, begins with trained weights. empty: the share of the validation images without
+    the second class, None if not one mask was read.
     """
 
     classes: int
@@ -47,13 +49,16 @@ class Scene(NamedTuple):
     multiple: int = 32
     gpu: bool = False
     decoder: bool = False
+    empty: float | None = None
 
     @classmethod
     def of(cls, report: PreflightReport | None, classes: int, multiple: int, *, gpu: bool, decoder: bool) -> Self:
         if report is None:
             return cls(classes, multiple=multiple, gpu=gpu, decoder=decoder)
         shares = tuple(entry.pixel_share for entry in report.classes)
-        return cls(classes, report.height, report.width, shares, multiple, gpu, decoder)
+        images = report.checked.get("validation", 0)
+        empty = 1 - report.classes[1].images.get("validation", 0) / images if images and classes > 1 else None
+        return cls(classes, report.height, report.width, shares, multiple, gpu, decoder, empty)
 
     @property
     def size(self) -> Size | None:
@@ -75,6 +80,12 @@ class Scene(NamedTuple):
         """Whether the masks show one kind of object on a background, and it is large."""
         share = self.shares[1] if len(self.shares) == 2 else None
         return self.classes == 2 and (share is None or share >= SMALL)
+
+
+def choose_objective(scene: Scene, take: Take) -> None:
+    """Dice counts an image without an object as right where none is found: mostly such images say little."""
+    if scene.classes == 2 and (empty := scene.empty or 0.0) > EMPTY:
+        take("objective", "miou", f"{empty:.0%} of the validation images show no object: finding none has a Dice of 1")
 
 
 def choose(images: int, scene: Scene, settings: Hyperparameters, given: Collection[str], take: Take) -> None:
@@ -125,6 +136,9 @@ def fit(own: Size, area: int, multiple: int) -> Size:
     sides = product(*(tuple(_around(length * scale, multiple)) for length in own))
     limit = max(1.02 * area, multiple * multiple)
     fitting = [(height, width) for height, width in sides if height * width <= limit]
+    if not fitting:  # a strip, whose short side is no longer than one multiple
+        longest = max(multiple, int(area / multiple**2) * multiple)
+        return (multiple, longest) if own[0] < own[1] else (longest, multiple)
     return min(fitting, key=lambda size: abs(math.log(size[0] / size[1] * own[1] / own[0])))
 
 

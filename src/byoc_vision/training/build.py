@@ -131,7 +131,6 @@ def assemble(
     )
     samples, dataset, share = setup.samples, partition.dataset, partition.shares["train"]
     resolve_config.check_task(hyperparameters, dataset.task)
-    history = History(resolve_config.objective(hyperparameters, samples))
     spec = resolve_config.model_spec(hyperparameters, dataset)
     net = build_model(spec)
     weights = find_first_weights(net, spec, dataset.classes, job, hyperparameters, world, setup.checkpointer)
@@ -144,6 +143,7 @@ def assemble(
     hyperparameters, choices = auto_recipe.choose(hyperparameters, facts, given)
     if checked and any(choice.name == "class_weights" for choice in choices):
         class_weights = find_class_weights(hyperparameters, checked, partition, world)
+    history = History(resolve_config.objective(hyperparameters, samples))
     # What learns
     network = build_network(net, spec, weights.info, class_weights, hyperparameters, setup)
     data = build_data(network, hyperparameters, setup)

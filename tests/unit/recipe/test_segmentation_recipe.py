@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from byoc_vision.data.preflight.report import Range
@@ -60,6 +60,20 @@ def test_streets_keep_their_size_and_rare_classes_get_a_weight() -> None:
 )
 def test_classes_keep_their_weights(of: Scene, given: dict[str, str]) -> None:
     assert "class_weights" not in chosen(of, **given)
+
+
+@pytest.mark.parametrize(
+    ("of", "empty", "objective"), [(CRACKS, 0.9, "miou"), (CRACKS, 0.4, None), (STREETS, 0.9, None)]
+)
+def test_the_objective_counts_what_is_found(of: Scene, empty: float, objective: str | None) -> None:
+    """A model that finds no crack has a Dice of 0.9 where a tenth of the images show one."""
+    scene = of._replace(empty=empty)
+    assert chosen(scene).get("objective") == objective
+    assert "objective" not in chosen(scene, objective="dice")
+    random = Facts("segmentation", 100, scene=scene)
+    assert {choice.name for choice in choose(parse({}), random, frozenset())[1]} == (
+        {"objective"} if objective else set()
+    )
 
 
 def test_a_large_object_is_seen_whole_and_larger() -> None:
@@ -118,6 +132,8 @@ def test_a_budget_decides_on_the_epochs_alone() -> None:
     assert "epochs" not in chosen(CARS, images=84, budget="20m")
 
 
+@example(64, 8192, 65_536, 32)
+@example(8192, 64, 65_536, 32)
 @given(
     st.integers(64, 8192),
     st.integers(64, 8192),
