@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -232,6 +233,8 @@ def wrap_ddp(model: nn.Module, world: World) -> nn.Module:
     """
     if world.size == 1:
         return model
+    # Kernels of 1 × 1 have two sets of strides for the same order of numbers: the one is as fast as the other.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
     on_gpu = torch.cuda.is_available()
     options: dict[str, Any] = {SYNC_BUFFERS: False, "gradient_as_bucket_view": True}
     return DistributedDataParallel(model, device_ids=[world.local_rank] if on_gpu else None, **options)
