@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 LEAST_STEPS = 200  # of a training that adapts a pretrained network
 MOST_EPOCHS = 60
 FEW_IMAGES = 1000  # of a process
+OF_ADAM = ("adamw", "adam")  # optimisers whose steps are as long as the learning rate, whatever the gradients
 
 
 class Choice(NamedTuple):
@@ -113,12 +114,13 @@ def choose(
                 warmup_for(facts.images, settings),
                 "the first steps of Adam are large, and the head is good from the start",
             )
+        if facts.encoder and settings.optimizer in OF_ADAM:
+            take("learning_rate", 3e-4, "larger steps spoil pretrained features")
         if facts.images <= FEW_IMAGES and facts.encoder:
             few = f"there are only {facts.images} images"
             if settings.steps is None and settings.budget is None:
                 take("epochs", epochs_for(facts.images, settings), f"{few}, which make few steps an epoch")
             take("freeze_batch_norm", True, f"{few}: the pretrained statistics are better than those of small batches")
-            take("learning_rate", 3e-4, f"{few}, and larger steps spoil pretrained features")
     for choice in choices:
         logger.info("recipe: %s=%s, since %s", choice.name, choice.value, choice.reason)
     return settings, tuple(choices)

@@ -27,7 +27,7 @@ def test_a_pretrained_classifier_starts_from_a_linear_probe_with_small_steps() -
 def test_few_images_keep_the_pretrained_statistics_and_many_do_not() -> None:
     assert chosen(CLASSIFIER)["freeze_batch_norm"] is True
     many = chosen(Facts("classification", 10_000, pretrained=True, linear_head=True, encoder=True))
-    assert set(many) == {"linear_probe", "warmup_epochs"}
+    assert set(many) == {"linear_probe", "warmup_epochs", "learning_rate"}
 
 
 def test_what_the_job_sets_stays() -> None:
@@ -37,6 +37,12 @@ def test_what_the_job_sets_stays() -> None:
 
 def test_a_default_that_the_job_sets_stays_too() -> None:
     assert "learning_rate" not in chosen(CLASSIFIER, learning_rate="0.001")
+
+
+def test_the_rate_is_for_adam_alone() -> None:
+    """SGD's steps are the gradients' times the rate: 3e-4 is far too little."""
+    assert "learning_rate" in chosen(CLASSIFIER, optimizer="adam")
+    assert "learning_rate" not in chosen(CLASSIFIER, optimizer="sgd")
 
 
 @pytest.mark.parametrize(
@@ -72,4 +78,4 @@ def test_each_choice_is_logged_with_its_reason(caplog: pytest.LogCaptureFixture)
         _, choices = choose(parse({}), CLASSIFIER, frozenset())
     lines = [record.message for record in caplog.records]
     assert len(lines) == len(choices)
-    assert "recipe: learning_rate=0.0003, since there are only 200 images, and larger steps" in "\n".join(lines)
+    assert "recipe: learning_rate=0.0003, since larger steps spoil pretrained features" in "\n".join(lines)
