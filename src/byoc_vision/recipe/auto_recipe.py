@@ -116,10 +116,12 @@ def choose(
             )
         if facts.encoder and settings.optimizer in OF_ADAM:
             take("learning_rate", 3e-4, "larger steps spoil pretrained features")
-        if facts.images <= FEW_IMAGES and facts.encoder:
-            few = f"there are only {facts.images} images"
-            if settings.steps is None and settings.budget is None:
-                take("epochs", epochs_for(facts.images, settings), f"{few}, which make few steps an epoch")
+        is_few, few = facts.images <= FEW_IMAGES, f"there are only {facts.images} images"
+        if is_few and facts.encoder and settings.steps is None and settings.budget is None:
+            take("epochs", epochs_for(facts.images, settings), f"{few}, which make few steps an epoch")
+        if facts.encoder and settings.linear_probe:
+            take("freeze_batch_norm", True, "the head is fitted to features with the pretrained statistics")
+        elif facts.encoder and is_few:
             take("freeze_batch_norm", True, f"{few}: the pretrained statistics are better than those of small batches")
     for choice in choices:
         logger.info("recipe: %s=%s, since %s", choice.name, choice.value, choice.reason)

@@ -24,10 +24,12 @@ def test_a_pretrained_classifier_starts_from_a_linear_probe_with_small_steps() -
     assert choices["learning_rate"] < 1e-3  # type: ignore[operator]
 
 
-def test_few_images_keep_the_pretrained_statistics_and_many_do_not() -> None:
+def test_a_linear_probe_and_few_images_keep_the_pretrained_statistics() -> None:
     assert chosen(CLASSIFIER)["freeze_batch_norm"] is True
-    many = chosen(Facts("classification", 10_000, pretrained=True, linear_head=True, encoder=True))
-    assert set(many) == {"linear_probe", "warmup_epochs", "learning_rate"}
+    many = Facts("classification", 10_000, pretrained=True, linear_head=True, encoder=True)
+    assert set(chosen(many)) == {"linear_probe", "warmup_epochs", "learning_rate", "freeze_batch_norm"}
+    assert "freeze_batch_norm" not in chosen(many, linear_probe="false")
+    assert chosen(CLASSIFIER, linear_probe="false")["freeze_batch_norm"] is True
 
 
 def test_what_the_job_sets_stays() -> None:
