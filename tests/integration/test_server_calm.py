@@ -36,7 +36,7 @@ def figures(server: Server) -> dict[str, float]:
 
 
 def wait_for(server: Server, name: str, value: float) -> None:
-    wait_until(lambda: figures(server)[name] == value, lambda: (figures(server), server.log.read_text()))
+    wait_until(lambda: figures(server).get(name) == value, lambda: (figures(server), server.log.read_text()))
 
 
 @pytest.fixture

@@ -192,10 +192,15 @@ def test_several_side_by_side(folders: dict[str, Path], tmp_path: Path) -> None:
 
 def test_the_command_writes_it_again(folders: dict[str, Path]) -> None:
     report = folders["one epoch"] / "report.html"
-    before = report.read_bytes()
+    before = without_ids(report)
     report.unlink()
     assert main(["report", str(folders["one epoch"])]) == 0
-    assert len(report.read_bytes()) == len(before)
+    assert len(without_ids(report)) == len(before)
+
+
+def without_ids(report: Path) -> str:
+    """Bokeh counts what it draws in a process, and its numbers become longer."""
+    return re.sub(r'"p\d+"', '"p"', report.read_text(encoding="utf-8"))
 
 
 def test_the_command_rejects_a_folder_without_a_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
