@@ -235,6 +235,11 @@ class TestDice:
         ours = build_loss("dice", "softmax", class_weights=[1, 2, 3])(logits, targets)
         torch.testing.assert_close(ours, weighted)
 
+    def test_a_batch_without_foreground_still_learns(self) -> None:
+        logits = torch.zeros(1, 1, 2, 2, requires_grad=True)
+        build_loss("dice", "sigmoid")(logits, torch.zeros(1, 2, 2)).backward()
+        assert (logits.grad > 0).all()
+
     def test_an_image_without_foreground_teaches_little_but_something(self) -> None:
         """Less than the few pixels of another image: else nothing rare is ever found."""
         logits, targets = torch.full((2, 1, 64, 64), -4.0, requires_grad=True), torch.zeros(2, 64, 64)
