@@ -114,18 +114,24 @@ def choose(
                 warmup_for(facts.images, settings),
                 "the first steps of Adam are large, and the head is good from the start",
             )
-        if facts.encoder and settings.optimizer in OF_ADAM:
-            take("learning_rate", 3e-4, "larger steps spoil pretrained features")
-        is_few, few = facts.images <= FEW_IMAGES, f"there are only {facts.images} images"
-        if is_few and facts.encoder and settings.steps is None and settings.budget is None:
-            take("epochs", epochs_for(facts.images, settings), f"{few}, which make few steps an epoch")
-        if facts.encoder and settings.linear_probe:
-            take("freeze_batch_norm", True, "the head is fitted to features with the pretrained statistics")
-        elif facts.encoder and is_few:
-            take("freeze_batch_norm", True, f"{few}: the pretrained statistics are better than those of small batches")
+        if facts.encoder:
+            _choose_for_encoder(facts.images, settings, take)
     for choice in choices:
         logger.info("recipe: %s=%s, since %s", choice.name, choice.value, choice.reason)
     return settings, tuple(choices)
+
+
+def _choose_for_encoder(images: int, settings: Hyperparameters, take: segmentation_recipe.Take) -> None:
+    """Of a classifier whose encoder is pretrained."""
+    is_few, few = images <= FEW_IMAGES, f"there are only {images} images"
+    if settings.optimizer in OF_ADAM:
+        take("learning_rate", 3e-4, "larger steps spoil pretrained features")
+    if is_few and settings.steps is None and settings.budget is None:
+        take("epochs", epochs_for(images, settings), f"{few}, which make few steps an epoch")
+    if settings.linear_probe:
+        take("freeze_batch_norm", True, "the head is fitted to features with the pretrained statistics")
+    elif is_few:
+        take("freeze_batch_norm", True, f"{few}: the pretrained statistics are better than those of small batches")
 
 
 def averages_weights(hyperparameters: Hyperparameters, facts: Facts, given: Collection[str]) -> bool:

@@ -136,7 +136,7 @@ def fit(own: Size, area: int, multiple: int) -> Size:
     sides = product(*(tuple(_around(length * scale, multiple)) for length in own))
     limit = max(1.02 * area, multiple * multiple)
     fitting = [(height, width) for height, width in sides if height * width <= limit]
-    if not fitting:  # a strip, whose short side is no longer than one multiple
+    if not fitting:  # The image is very narrow: its short side cannot shrink below one multiple, so the long side does.
         longest = max(multiple, int(area / multiple**2) * multiple)
         return (multiple, longest) if own[0] < own[1] else (longest, multiple)
     return min(fitting, key=lambda size: abs(math.log(size[0] / size[1] * own[1] / own[0])))
