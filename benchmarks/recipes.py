@@ -207,9 +207,10 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
-    for seed, name, ingredient in product(options.seeds, options.data, options.ingredients):
+    wanted = () if options.table else product(options.seeds, options.data, options.ingredients)
+    for seed, name, ingredient in wanted:
         done = {(entry["data"], entry["ingredient"], entry["seed"]) for entry in finished()}
-        if options.table or (name, ingredient, seed) in done:
+        if (name, ingredient, seed) in done:
             continue
         outcome = run(options.source.resolve(), DATA[name], INGREDIENTS[ingredient] | {"seed": str(seed)})
         results = [*finished(), {"data": name, "ingredient": ingredient, "seed": seed, **outcome}]
