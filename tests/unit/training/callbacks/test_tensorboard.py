@@ -91,6 +91,7 @@ def test_a_resumed_job_goes_on_where_it_was(tmp_path: Path) -> None:
         for _ in range(STEPS):
             make_step(first, 9.0)
         first.epoch_end(record_of(number))
+    make_older(tmp_path)
     second = tensorboard_of(tmp_path)
     second.train_begin(record_of(1))
     second.epoch_begin(2, 50)
