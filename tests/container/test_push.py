@@ -69,7 +69,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
 def answers(address: str) -> bool:
     try:
         requests.get(f"http://{address}/v2/", timeout=5)
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False
     return True
 

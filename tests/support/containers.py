@@ -90,7 +90,7 @@ class Endpoint:
         def is_ready() -> bool:
             try:
                 return requests.get(f"{self.url}/ping", timeout=5).status_code == 200
-            except requests.ConnectionError:
+            except requests.RequestException:  # nothing accepts it, or nothing answers it yet
                 return False
 
         self.container.wait_until(is_ready)

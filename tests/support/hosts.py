@@ -6,12 +6,12 @@ Either they are one host's, or two hosts': a process and a folder each, and both
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
 from support import forked
 from support.jobs import write_hyperparameters
+from support.servers import free_port
 
 from byoc_vision.cli import main
 from byoc_vision.paths import MlPaths
@@ -32,13 +32,13 @@ def declare(root: Path, host: str, sharded: Sequence[str], **hyperparameters: st
 
 def start(hosts: Sequence[MlPaths]) -> list[forked.Forked]:
     """Start a job's hosts; the log of each goes to the file `log` in its folder."""
-    port = _free_port()
+    port = free_port()
     return [_start(paths, port, rank=rank, local_rank=0, size=len(hosts)) for rank, paths in enumerate(hosts)]
 
 
 def train_on_one(paths: MlPaths, processes: int, **environment: str) -> str:
     """Train with some processes of one host; what they said."""
-    port, environment = _free_port(), {**environment, "BYOC_PROCESSES_PER_HOST": str(processes)}
+    port, environment = free_port(), {**environment, "BYOC_PROCESSES_PER_HOST": str(processes)}
     started = [
         _start(paths, port, rank=rank, local_rank=rank, size=processes, **environment) for rank in range(processes)
     ]
@@ -61,12 +61,6 @@ def _start(paths: MlPaths, port: int, rank: int, local_rank: int, size: int, **e
         folder=paths.root,
         environment={**environment, **place, **address},
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def log_of(paths: MlPaths) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -41,11 +42,14 @@ class BadSamples:
 
     def __init__(self, count: int) -> None:
         self._known = torch.zeros(count, dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
+        self._lock = multiprocessing.Lock()
 
     def warn(self, index: int, error: DataError, consequence: str) -> None:
-        if not self._known[index]:
+        with self._lock:
+            if self._known[index]:
+                return
             self._known[index] = True
-            logger.warning("%s; %s (on_bad_sample=skip)", error, consequence)
+        logger.warning("%s; %s (on_bad_sample=skip)", error, consequence)
 
 
 MOST_BAD_IN_A_ROW = 10  # that on_bad_sample=skip accepts
