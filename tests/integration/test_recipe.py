@@ -111,9 +111,9 @@ def test_the_average_of_the_weights_and_random_crops_are_there_on_request(tmp_pa
     assert all(isinstance(epoch["averaged"], bool) for epoch in record["epochs"])
 
 
-def test_a_resumed_segmentation_makes_the_same_choices(tmp_path: Path) -> None:
-    """Three classes, of which one has few pixels, learned in parts."""
-    paths, random = MlPaths(tmp_path), np.random.default_rng(0)
+def lay_out_scenes(root: Path) -> MlPaths:
+    """Masks of three classes, of which one has few pixels, and pretrained weights of the encoder."""
+    paths, random = MlPaths(root), np.random.default_rng(0)
     for split, count in (("train", 4), ("validation", 1)):
         for channel in (split, f"{split}_annotation"):
             paths.channel(channel).mkdir(parents=True)
@@ -129,8 +129,15 @@ def test_a_resumed_segmentation_makes_the_same_choices(tmp_path: Path) -> None:
     weights = build_model(spec).get_submodule("encoder").state_dict()
     info = {"mean": "0.5,0.5,0.5", "std": "0.5,0.5,0.5"}
     save_file(weights, paths.channel("pretrained") / "mobilenet_v2.safetensors", metadata=info)
-    asked = {"model": "unet", "encoder": "mobilenet_v2", "epochs": "1", **QUICK, "num_workers": "0"}
-    asked |= {"image_size": "96, 128", "crop_size": "64", "class_weights": "sqrt"}
+    return paths
+
+
+SCENES = {"model": "unet", "encoder": "mobilenet_v2", **QUICK, "num_workers": "0"}
+
+
+def test_a_resumed_segmentation_makes_the_same_choices(tmp_path: Path) -> None:
+    paths = lay_out_scenes(tmp_path)
+    asked = SCENES | {"epochs": "1", "image_size": "96, 128", "crop_size": "64", "class_weights": "sqrt"}
     write_hyperparameters(paths, asked)
     first = train(paths)
     choices = {choice["name"]: choice["value"] for choice in first["run"]["choices"]}
@@ -140,3 +147,16 @@ def test_a_resumed_segmentation_makes_the_same_choices(tmp_path: Path) -> None:
     assert [epoch["epoch"] for epoch in second["epochs"]] == [1, 2]
     again = {choice["name"]: choice["value"] for choice in second["run"]["choices"]}
     assert again == choices | {"warmup_epochs": 0.2}, "a tenth of the steps, which are twice as many"
+
+
+def test_a_job_with_time_enough_sees_its_images_at_their_own_size_and_resumes_with_it(tmp_path: Path) -> None:
+    paths = lay_out_scenes(tmp_path)
+    for epochs, reason in (("1", "budget=2000h leaves time"), ("2", "the job began with it")):
+        write_hyperparameters(paths, SCENES | {"budget": "2000h", "epochs": epochs})
+        record = train(paths)
+        choice = next(choice for choice in record["run"]["choices"] if choice["name"] == "image_size")
+        assert choice["value"] == [288, 384]
+        assert reason in choice["reason"]
+        assert len(record["epochs"]) == int(epochs)
+    config = artifact.read_config(paths.model)
+    assert (config.preprocess.height, config.preprocess.width) == (288, 384)

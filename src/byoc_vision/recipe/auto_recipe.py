@@ -22,7 +22,7 @@ from byoc_vision.models.parts import encoder_of
 from byoc_vision.models.pretrained import PretrainedInfo
 from byoc_vision.recipe import segmentation_recipe
 from byoc_vision.recipe.linear_probe import linear_head
-from byoc_vision.recipe.segmentation_recipe import Scene
+from byoc_vision.recipe.segmentation_recipe import Budgeted, Scene
 from byoc_vision.types import ModelSpec, Task
 
 logger = logging.getLogger(__name__)
@@ -83,11 +83,11 @@ class Facts:
 
 
 def choose(
-    hyperparameters: Hyperparameters, facts: Facts, given: Collection[str]
+    hyperparameters: Hyperparameters, facts: Facts, given: Collection[str], budgeted: Budgeted | None = None
 ) -> tuple[Hyperparameters, tuple[Choice, ...]]:
     """The hyperparameters with what the recipe chooses, and those choices.
 
-    given: what the user chose, which is left as it is.
+    given: what the user chose, which is left as it is. budgeted: None without a budget.
     """
     if hyperparameters.recipe == "none":
         return hyperparameters, ()
@@ -104,7 +104,7 @@ def choose(
     if facts.scene:
         segmentation_recipe.choose_objective(facts.scene, take)
     if facts.pretrained and facts.encoder and facts.scene:
-        segmentation_recipe.choose(facts.images, facts.scene, settings, given, take)
+        segmentation_recipe.choose(facts.images, facts.scene, settings, given, take, budgeted)
 
     if facts.pretrained and facts.task == "classification":
         if facts.linear_head:

@@ -1,13 +1,14 @@
 """What `recipe=auto` chooses for a segmentation network with a pretrained encoder.
 
-One large object is seen with more pixels: its edges need them. Rare classes get a weight. Streets keep the default
-size: training on parts, at random scales, reached less in the same time (docs/recipes.md).
+Images are seen whole, with more pixels than the default, unless a budget is too short for them: edges need them, and
+what is thin or far away. Parts of images, at random scales, reached less in the same time (docs/recipes.md). Rare
+classes get a weight.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import product
 from typing import Any, NamedTuple, Self
 
@@ -20,6 +21,7 @@ Take = Callable[[str, Any, str], Hyperparameters]
 
 LEAST_STEPS = 400  # of a training whose decoder begins with random weights
 OBJECT_STEPS = 250  # of one that looks for one large object: then its edges alone are left, and take more pixels
+SCENE_STEPS = 750  # of one that looks for several things: after them, more pixels are worth more than more steps
 MOST_EPOCHS = 60
 FEW_IMAGES = 1000  # of a process
 SPREAD = 0.2  # of a side's lengths, as a share of the median: images with more are not of one kind
@@ -29,8 +31,9 @@ RARE = 0.02  # of the pixels: a class with fewer is hardly learnt where each pix
 DEFAULT_AREA = 256 * 256
 AVERAGED = 0.1  # of the training: the steps that the averaged weights remember, and those of the warm-up at most
 OF_CLASSES = ("auto", "miou", "dice")  # objectives to which each class counts the same
-CPU_AREA = 384 * 576  # of a whole image with one large object, at most
+CPU_AREA = 384 * 576  # of a whole image, at most
 GPU_AREA = 640 * 960
+STEPS_SHARE = 0.75  # of a budget; the rest is for the start, the evaluations and the export
 
 
 class Scene(NamedTuple):
@@ -82,27 +85,69 @@ class Scene(NamedTuple):
         return self.classes == 2 and (share is None or share >= SMALL)
 
 
+class Budgeted(NamedTuple):
+    """A job that has a budget.
+
+    seconds: of the job. seconds_an_image: measures a training step of the default size, in seconds for each image.
+    begun: the hyperparameters in the job's checkpoint; None if it has none.
+    """
+
+    seconds: float
+    seconds_an_image: Callable[[Hyperparameters], float]
+    begun: Mapping[str, Any] | None = None
+
+
 def choose_objective(scene: Scene, take: Take) -> None:
     """Dice counts an image without an object as right where none is found: mostly such images say little."""
     if scene.classes == 2 and (empty := scene.empty or 0.0) > EMPTY:
         take("objective", "miou", f"{empty:.0%} of the validation images show no object: finding none has a Dice of 1")
 
 
-def choose(images: int, scene: Scene, settings: Hyperparameters, given: Collection[str], take: Take) -> None:
+def choose(
+    images: int,
+    scene: Scene,
+    settings: Hyperparameters,
+    given: Collection[str],
+    take: Take,
+    budgeted: Budgeted | None = None,
+) -> None:
     """Take what goes with such images. images: that each process trains on. given: what the job sets."""
-    sized = {"image_size", "crop_size", "auto_batch_size"} & set(given)
-    if not sized and scene.size is not None and scene.is_one_object:
-        area = GPU_AREA if scene.gpu else CPU_AREA
-        measured = f"images have about {scene.size[0]} × {scene.size[1]} pixels"
-        take("image_size", fit(scene.size, area, scene.multiple), f"{measured}, and edges need more than 256")
     if images <= FEW_IMAGES and "auto_batch_size" not in given:
         few = f"there are only {images} images, and more steps of the same cost teach more"
         settings = take("batch_size", 8 if scene.gpu else 4, few)
+    if scene.size is not None and not {"image_size", "crop_size", "auto_batch_size"} & set(given):
+        _choose_size(images, scene, scene.size, settings, take, budgeted)
     if scene.classes > 2 and (rarest := scene.rarest or 1.0) < RARE and settings.objective in OF_CLASSES:
         take("class_weights", "sqrt", f"a class has only {rarest:.2%} of the pixels, and each class counts as much")
     if not scene.decoder:
         take("encoder_lr_factor", 0.3, "the encoder is pretrained, the decoder is not")
     _choose_length(images, scene, settings, take)
+
+
+def _choose_size(
+    images: int, scene: Scene, own: Size, settings: Hyperparameters, take: Take, budgeted: Budgeted | None
+) -> None:
+    """Of whole images. own: what they have."""
+    area = GPU_AREA if scene.gpu else CPU_AREA
+    reason = f"images have about {own[0]} × {own[1]} pixels, and "
+    if budgeted and budgeted.begun is not None:
+        if begun := budgeted.begun.get("image_size"):
+            take("image_size", tuple(begun), "the job began with it")
+        return
+    if budgeted:
+        area = min(area, area_in_time(images, scene, settings, budgeted))
+        reason += f"budget={settings.budget} leaves time for enough steps of this size"
+    else:
+        reason += f"{'edges need' if scene.is_one_object else 'what is thin or far away needs'} more than 256"
+    if area > DEFAULT_AREA:
+        take("image_size", fit(own, area, scene.multiple), reason)
+
+
+def area_in_time(images: int, scene: Scene, settings: Hyperparameters, budgeted: Budgeted) -> int:
+    """The pixels of an image that leave time for enough steps: a step takes as many times longer as it has more."""
+    enough = (OBJECT_STEPS if scene.is_one_object else SCENE_STEPS) * settings.batch_size * settings.accumulate_steps
+    seen = min(max(enough, 2 * images), MOST_EPOCHS * images)
+    return int(DEFAULT_AREA * STEPS_SHARE * budgeted.seconds / (seen * budgeted.seconds_an_image(settings)))
 
 
 def _choose_length(images: int, scene: Scene, settings: Hyperparameters, take: Take) -> None:

@@ -123,6 +123,8 @@ class Trial:
         class_weights: Sequence[float] | None = None,
     ) -> None:
         """size: height and width of what a step gets: the crop, or the whole image."""
+        allow_tf32()
+        time_convolutions()
         self.channels = spec.in_channels
         net: nn.Module = Normalized(build_model(spec), (0.5,) * spec.in_channels, (0.5,) * spec.in_channels)
         model, scaler = net.to(device).to(memory_format=torch.channels_last), precision.scaler()
@@ -160,8 +162,6 @@ class Trial:
         class_weights: Sequence[float] | None,
     ) -> Trial:
         """Of a job whose network is not built yet."""
-        allow_tf32()
-        time_convolutions()
         spec = resolve_config.model_spec(hyperparameters, dataset)
         rule = resolve_config.preprocess(hyperparameters, spec, None, dataset.bands)
         _, size = resolve_config.training_size(hyperparameters, rule, spec.task) or ("", (rule.height, rule.width))

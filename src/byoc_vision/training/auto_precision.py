@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -24,6 +24,8 @@ LEAST_GAIN = 0.1  # of float32's time: less is not worth the rounding, and may b
 MOST_IMAGES = 4  # of a step; which precision is faster does not depend on how many there are
 LEAST_STEPS = 3
 SECONDS_EACH = 0.3
+
+CANDIDATES: tuple[PrecisionName, ...] = ("float32", "bfloat16")
 
 Steps = Mapping[PrecisionName, Callable[[], object]]
 
@@ -65,8 +67,21 @@ def training_precision(
 def choose_by_time(steps: Steps, clock: Callable[[], float] = time.perf_counter) -> PrecisionName:
     """The first precision, float32, unless another takes at least a tenth less time. The times are logged.
 
+    clock: in seconds.
+    """
+    times = shortest_times(steps, clock)
+    first, fastest = next(iter(times)), min(times, key=times.__getitem__)
+    chosen = fastest if times[fastest] <= (1 - LEAST_GAIN) * times[first] else first
+    shown = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in times.items())
+    logger.info("precision=auto: a step takes %s; the job trains in %s", shown, chosen)
+    return chosen
+
+
+def shortest_times(steps: Steps, clock: Callable[[], float] = time.perf_counter) -> dict[PrecisionName, float]:
+    """The seconds of a step in each precision.
+
     Each step is done once before. They take turns and the shortest counts, so that other work on the machine disturbs
-    all of them alike or not at all. clock: in seconds.
+    all of them alike or not at all.
     """
     for step in steps.values():
         step()
@@ -80,17 +95,42 @@ def choose_by_time(steps: Steps, clock: Callable[[], float] = time.perf_counter)
             times[name] = min(times[name], seconds)
             spent += seconds
         done += 1
-    first, fastest = next(iter(times)), min(times, key=times.__getitem__)
-    chosen = fastest if times[fastest] <= (1 - LEAST_GAIN) * times[first] else first
-    shown = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in times.items())
-    logger.info("precision=auto: a step takes %s; the job trains in %s", shown, chosen)
-    return chosen
+    return times
 
 
-def _steps(hyperparameters: Hyperparameters, config: ModelConfig, size: tuple[int, int], device: torch.device) -> Steps:
-    """The job's own step in each candidate, with a network of its own."""
-    names: tuple[PrecisionName, ...] = ("float32", "bfloat16")
-    images = min(MOST_IMAGES, hyperparameters.batch_size)
+def seconds_an_image(
+    hyperparameters: Hyperparameters, config: ModelConfig, device: torch.device, world: World
+) -> float:
+    """Of a training step of whole images, in the fastest precision that the job may take; call it in all processes.
+
+    Random numbers are as before.
+    """
+    size = config.preprocess.height, config.preprocess.width
+    measured = hyperparameters.precision == "auto" and device.type == "cpu" and has_bfloat16()
+    names = CANDIDATES if measured else (hyperparameters.precision,)
+
+    def fastest() -> float:
+        with kept_random_state():
+            times = shortest_times(_steps(hyperparameters, config, size, device, names))
+        return min(times.values()) / _images(hyperparameters)
+
+    return on_rank0(world, fastest)
+
+
+def _images(hyperparameters: Hyperparameters) -> int:
+    """Of a measured step."""
+    return min(MOST_IMAGES, hyperparameters.batch_size)
+
+
+def _steps(
+    hyperparameters: Hyperparameters,
+    config: ModelConfig,
+    size: tuple[int, int],
+    device: torch.device,
+    names: Sequence[PrecisionName] = CANDIDATES,
+) -> Steps:
+    """The job's own step in each precision, with a network of its own."""
+    images = _images(hyperparameters)
 
     def step_in(name: PrecisionName) -> Callable[[], object]:
         precision = choose_precision(name, device)

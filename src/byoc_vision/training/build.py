@@ -21,10 +21,13 @@ from byoc_vision.launch.distributed import StopSync, World, on_rank0
 from byoc_vision.launch.job_time import budget_seconds, job_clock
 from byoc_vision.launch.signals import StopSignals
 from byoc_vision.models.build import build_model
+from byoc_vision.models.pretrained import PretrainedInfo
 from byoc_vision.precision import choose_device
 from byoc_vision.recipe import auto_recipe, resolve_config
 from byoc_vision.recipe.linear_probe import LinearProbe
+from byoc_vision.recipe.segmentation_recipe import Budgeted
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
+from byoc_vision.training.auto_precision import seconds_an_image
 from byoc_vision.training.batch_layout import Length
 from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.budget import Budget, fitting_budget
@@ -52,6 +55,7 @@ from byoc_vision.training.quantization import check_int8
 from byoc_vision.training.step import Step
 from byoc_vision.training.trainer import Trainer
 from byoc_vision.training.weight_average import Soup, WeightAverage
+from byoc_vision.types import ModelSpec
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +144,8 @@ def assemble(
     if seconds is None:
         hyperparameters, given = hyperparameters.model_copy(update={"budget": None}), given - {"budget"}
     facts = auto_recipe.Facts.of(net, spec, dataset, share.size, weights.info, setup.report, setup.device)
-    hyperparameters, choices = auto_recipe.choose(hyperparameters, facts, given)
+    budgeted = None if seconds is None else budgeted_job(seconds, spec, weights.info, hyperparameters, setup)
+    hyperparameters, choices = auto_recipe.choose(hyperparameters, facts, given, budgeted)
     if checked and any(choice.name == "class_weights" for choice in choices):
         class_weights = find_class_weights(hyperparameters, checked, partition, world)
     history = History(resolve_config.objective(hyperparameters, samples))
@@ -227,6 +232,20 @@ def best_model(
         chosen_at_end=at_end,
         soup=Soup(hyperparameters.soup, run.history.objective) if hyperparameters.soup else None,
     )
+
+
+def budgeted_job(
+    seconds: float, spec: ModelSpec, pretrained: PretrainedInfo | None, hyperparameters: Hyperparameters, setup: Setup
+) -> Budgeted:
+    """What the recipe has to know of a job that has so many seconds."""
+    content = setup.checkpointer.peek() if hyperparameters.resume == "auto" else None
+
+    def measure(settings: Hyperparameters) -> float:
+        rule = resolve_config.preprocess(settings, spec, pretrained, setup.partition.dataset.bands)
+        config = resolve_config.model_config_of(setup.partition.dataset, spec, rule, settings)
+        return seconds_an_image(settings, config, setup.device, setup.world)
+
+    return Budgeted(seconds, measure, content["hyperparameters"] if content else None)
 
 
 def build_budget(

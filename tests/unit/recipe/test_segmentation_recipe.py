@@ -13,11 +13,16 @@ from byoc_vision.hyperparameters import parse
 from byoc_vision.recipe.auto_recipe import Facts, choose
 from byoc_vision.recipe.segmentation_recipe import (
     CPU_AREA,
+    DEFAULT_AREA,
     GPU_AREA,
     LEAST_STEPS,
     MOST_EPOCHS,
     OBJECT_STEPS,
+    SCENE_STEPS,
+    STEPS_SHARE,
+    Budgeted,
     Scene,
+    area_in_time,
     fit,
 )
 
@@ -32,13 +37,14 @@ CARS = scene(1280, 1918, (0.79, 0.21))
 CRACKS = scene(1280, 1918, (0.99, 0.01))
 
 
-def chosen(of: Scene, images: int = 367, **given: str) -> dict[str, object]:
+def chosen(of: Scene, images: int = 367, budgeted: Budgeted | None = None, **given: str) -> dict[str, object]:
     facts = Facts("segmentation", images, pretrained=True, encoder=True, scene=of)
-    return {choice.name: choice.value for choice in choose(parse(given), facts, frozenset(given))[1]}
+    return {choice.name: choice.value for choice in choose(parse(given), facts, frozenset(given), budgeted)[1]}
 
 
-def test_streets_keep_their_size_and_rare_classes_get_a_weight() -> None:
+def test_streets_are_seen_at_their_size_and_rare_classes_get_a_weight() -> None:
     assert chosen(STREETS) == {
+        "image_size": (352, 480),
         "batch_size": 4,
         "class_weights": "sqrt",
         "encoder_lr_factor": 0.3,
@@ -153,3 +159,51 @@ def test_a_fitted_size_has_the_multiples_the_area_and_about_the_proportions(
 
 def test_a_budget_finds_its_epochs_and_the_average_later() -> None:
     assert not {"ema_decay", "epochs"} & set(chosen(STREETS, budget="20m"))
+
+
+def in_time(minutes: float, seconds_an_image: float = 0.11) -> Budgeted:
+    return Budgeted(60 * minutes, lambda settings: seconds_an_image)
+
+
+@pytest.mark.parametrize(
+    ("of", "minutes", "size"),
+    [
+        (STREETS, 5, None),
+        (STREETS, 10, (256, 352)),
+        (STREETS, 20, (352, 480)),
+        (STREETS, 6_000, (352, 480)),
+        (CARS, 1, None),
+        (CARS, 3, (224, 352)),
+        (CARS, 15, (384, 576)),
+        (CARS, 6_000, (384, 576)),
+        (CARS._replace(gpu=True), 6_000, (640, 960)),
+        (scene(128, 128, (0.5, 0.3, 0.2)), 6_000, None),
+        (scene(500, 375, (0.5, 0.3, 0.2), spread=60), 6_000, None),
+    ],
+)
+def test_a_budget_decides_how_large_images_are(of: Scene, minutes: float, size: tuple[int, int] | None) -> None:
+    images = 84 if of.is_one_object else 367
+    assert chosen(of, images, in_time(minutes), budget=f"{minutes}m").get("image_size") == size
+
+
+@pytest.mark.parametrize("name", ["image_size", "crop_size"])
+def test_a_budget_leaves_the_size_that_the_job_sets_and_measures_nothing(name: str) -> None:
+    def fail(settings: object) -> float:
+        raise AssertionError("measured")
+
+    size = "128" if name == "crop_size" else "192, 256"
+    assert "image_size" not in chosen(STREETS, 367, Budgeted(6e5, fail), budget="2000m", **{name: size})
+    for begun in ({"image_size": None}, {"image_size": [256, 352]}):
+        found = chosen(STREETS, 367, Budgeted(6e5, fail, begun), budget="2000m").get("image_size")
+        assert found == (begun["image_size"] and (256, 352)), "as the job began"
+
+
+@given(st.integers(1, 100_000), st.floats(1, 1e6), st.floats(1e-4, 10))
+def test_steps_enough_fit_into_the_time_with_the_chosen_area(images: int, seconds: float, each: float) -> None:
+    """Not more than a pass of all images twice, where even that many steps take less."""
+    settings = parse({"batch_size": "4"})
+    area = area_in_time(images, STREETS, settings, Budgeted(seconds, lambda settings: each))
+    step = 4 * each * area / DEFAULT_AREA
+    fitting = STEPS_SHARE * seconds / step if area else 0
+    wanted = min(max(SCENE_STEPS, images / 2), MOST_EPOCHS * images / 4)
+    assert area < 100 or fitting == pytest.approx(wanted, rel=0.02)
