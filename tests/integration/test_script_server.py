@@ -84,8 +84,11 @@ def test_a_body_that_is_not_an_image_is_refused(server: Server) -> None:
 def test_a_call_that_hangs_costs_one_worker_which_is_replaced(tmp_path: Path) -> None:
     write_script(tmp_path, SCRIPT)
 
-    def status() -> int:
-        return server.post(encode(draw_noise(8, 8)), "image/png").status_code
+    def status() -> int | None:
+        try:
+            return server.post(encode(draw_noise(8, 8)), "image/png").status_code
+        except requests.ConnectionError:  # the process that ends had accepted it
+            return None
 
     with fork(tmp_path, tmp_path / "log", WORKERS | {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "1"}) as server:
         server.pings_until(200)
@@ -105,7 +108,9 @@ def test_a_call_in_a_requests_own_thread_that_hangs(tmp_path: Path) -> None:
             server.post(b"x", "a/hang")
         assert "its process ends" in server.log.read_text()
         server.pings_until(200)
-        assert server.post(encode(draw_noise(8, 8)), "image/png").status_code == 200
+        wait_until(  # a slow machine may need more than the second
+            lambda: server.post(encode(draw_noise(8, 8)), "image/png").status_code == 200, server.log.read_text
+        )
 
 
 def test_accepted_requests_are_finished_when_the_server_stops(tmp_path: Path) -> None:

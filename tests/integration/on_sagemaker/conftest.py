@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from itertools import count
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import boto3
@@ -44,6 +45,10 @@ def aws(whole_aws: Aws, session: boto3.Session, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.syspath_prepend(EXAMPLES)
     for name in ("created", "watching"):
         monkeypatch.setattr(import_module(name), "PAUSE", 0.01)
+    started = count()  # runs are named by the second of their start, and here a second may have several
+    monkeypatch.setattr(
+        import_module("options"), "time", SimpleNamespace(strftime=lambda _: f"0101-{next(started):06}")
+    )
     return whole_aws
 
 

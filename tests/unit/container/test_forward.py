@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from support.jobs import QUICK, write_hyperparameters
-from support.servers import save_classifier
+from support.servers import free_port, save_classifier
 
 from byoc_vision.data.sample_data import make_classification_set
 from byoc_vision.paths import MlPaths
@@ -146,7 +146,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("delay", [0.05, 0.3, 1, 2])
 def test_the_real_program_ends_whenever_it_is_stopped(entry: Entry, command: str, delay: float, root: Path) -> None:
     """143: the stop came before there was anything to save. 0: the job or the server ended in order."""
-    process = entry.start(command, "--root", str(root), SAGEMAKER_BIND_TO_PORT="0" if command == "train" else "18431")
+    process = entry.start(command, "--root", str(root), SAGEMAKER_BIND_TO_PORT=str(free_port()))
     time.sleep(delay)
     process.send_signal(signal.SIGTERM)
     said = process.communicate()[0]

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.nets import predictor_of
+from support.waiting import wait_until
 from torch import Tensor, nn
 
 from byoc_serve.model_service import ModelService
@@ -173,10 +174,11 @@ def test_requests_in_flight_are_answered_before_their_model_goes(
     with ThreadPoolExecutor(4) as pool:
         try:
             asked = [pool.submit(ask, registry, png) for _ in range(3)]
-            assert net.busy.wait(SOON)
+            entry = registry._entries["x"]
+            wait_until(lambda: entry.users == 3)
             leaving = pool.submit(registry.unload, "x")
-            while ask(registry, png) != 404:  # new requests are refused
-                pass
+            wait_until(lambda: entry.unloading)
+            assert ask(registry, png) == 404, "new requests are refused"
             assert registry.page(None, 100) == ([], False)
             assert not leaving.done()
         finally:
@@ -233,8 +235,9 @@ def test_a_model_can_be_loaded_while_it_is_being_unloaded(
             asked = pool.submit(ask, registry, png)
             assert net.busy.wait(SOON)
             leaving = pool.submit(registry.unload, "x")
-            while ask(registry, png) != 404:
-                pass
+            entry = registry._entries["x"]
+            wait_until(lambda: entry.unloading)
+            assert ask(registry, png) == 404
             back = pool.submit(registry.load, "x", FOLDER)
         finally:
             net.gate.set()
@@ -276,9 +279,10 @@ def test_a_model_whose_thread_ends_says_so_and_can_be_loaded_again(
     models = [ModelService(classifier, Settings()), Breaking(classifier, Settings())]
     registry = make_registry(lambda _: models.pop())
     registry.load("x", FOLDER)
-    while (status := ask(registry, png)) == 503:  # between the end of its queue and the word about it
-        pass
-    assert status == 500
+    loaded = registry._entries["x"].model
+    assert loaded
+    wait_until(lambda: loaded._failure)
+    assert ask(registry, png) == 500
     registry.unload("x")
     registry.load("x", FOLDER)
     assert ask(registry, png) == 200
