@@ -137,8 +137,12 @@ class HostHeartbeat:
             self._ended.wait(self._beat_s)
 
     def _judge(self) -> None:
+        looked = time.monotonic()
         while not self._ended.wait(self._beat_s):
             now = time.monotonic()
+            stood_still, looked = now - looked > self._lost_s / 2, now
+            if stood_still:  # this host, and its own beats with it
+                continue
             if now - self._answered_at > self._lost_s:
                 self.lost = [self.hosts[0]]
             else:

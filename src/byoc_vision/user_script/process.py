@@ -58,18 +58,22 @@ def run_script(command: Sequence[str], folder: Path, environment: Mapping[str, s
     Its stdout is this process's own. Its stderr is passed on byte by byte, and its end is kept.
     """
     source, target = os.pipe()
-    process = subprocess.Popen(command, cwd=folder, env=environment, stderr=target)
-    os.close(target)
+    process: subprocess.Popen[bytes] | None = None
     asked = False
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         asked = True
-        process.send_signal(signal.SIGTERM)
+        if process:
+            process.send_signal(signal.SIGTERM)
 
     tail = bytearray()
     reader = Thread(target=_copy, args=(source, tail), daemon=True)
     with handled(pass_on):
+        process = subprocess.Popen(command, cwd=folder, env=environment, stderr=target)
+        os.close(target)
+        if asked:  # while it started
+            process.send_signal(signal.SIGTERM)
         reader.start()
         status = process.wait()
     reader.join(_DRAIN_SECONDS)
