@@ -31,9 +31,9 @@ FORCE ?=
 
 BIN := $(VENV)/bin
 CODE := src serve docker local_test examples benchmarks tests
-# Small networks gain nothing from a second thread: one process for each core, with one thread each.
-# nproc would count OMP_NUM_THREADS instead of the cores.
-TEST_PROCESSES ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2)
+# Small networks gain nothing from a second thread: a process for each core, with one thread each, and one more, since
+# tests wait for servers a quarter of their time. nproc would count OMP_NUM_THREADS instead of the cores.
+TEST_PROCESSES ?= $(shell expr 1 + $$(env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2))
 PIP_INSTALL := pip install --disable-pip-version-check --quiet
 COMPILE := .venv-lock/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--quiet --constraint docker/pins.txt --override docker/left-out.txt $(if $(UPGRADE),--upgrade)

@@ -66,6 +66,7 @@ def test_log_record_and_report_tell_of_the_floor_and_of_each_choice(
     for choice in choices.values():
         assert f"recipe: {choice['name']}=" in said
         assert choice["reason"] in page
+    assert "recipe: linear_probe=true, since" in said, "as one would set it"
     assert "of the floor" in page
 
 

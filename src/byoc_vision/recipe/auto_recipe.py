@@ -23,6 +23,7 @@ from byoc_vision.models.pretrained import PretrainedInfo
 from byoc_vision.recipe import segmentation_recipe
 from byoc_vision.recipe.linear_probe import linear_head
 from byoc_vision.recipe.segmentation_recipe import Budgeted, Scene
+from byoc_vision.report import formatting
 from byoc_vision.types import ModelSpec, Task
 
 logger = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ def choose(
         if facts.encoder:
             _choose_for_encoder(facts.images, settings, take)
     for choice in choices:
-        logger.info("recipe: %s=%s, since %s", choice.name, choice.value, choice.reason)
+        logger.info("recipe: %s=%s, since %s", choice.name, formatting.setting(choice.value), choice.reason)
     return settings, tuple(choices)
 
 
