@@ -43,7 +43,8 @@ def test_ranges_in_each_form(capsys: pytest.CaptureFixture[str]) -> None:
     asked = ("ranges", "--recipe", RECIPE, "--metric", "miou", "--keep", "epochs,encoder", "--form")
     space = parsed(capsys, *asked, "json")
     assert space["objective"]["metric"] == "validation:miou"
-    assert space["fixed"]["epochs"] == "23"
+    recipe = json.loads((EXAMPLES / "camvid_unet/hyperparameters.json").read_text())
+    assert space["fixed"]["epochs"] == recipe["epochs"]
     names = [entry["name"] for entry in space["ranges"]]
     static = parsed(capsys, *asked, "boto3")["TrainingJobDefinition"]["StaticHyperParameters"]
     assert parse(static).model == "unet"
