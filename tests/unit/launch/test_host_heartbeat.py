@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
+from support.servers import free_port
 
+from byoc_vision.launch import host_heartbeat
 from byoc_vision.launch.error_files import Failure
 from byoc_vision.launch.host_heartbeat import HostHeartbeat
 
@@ -15,9 +18,7 @@ HOSTS = ("127.0.0.1", "127.0.0.2")
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    return free_port()
 
 
 class Host:
@@ -51,3 +52,25 @@ def test_the_reason_of_one_host_is_every_hosts(port: int) -> None:
         second.watch.tell(cause)
         assert first.alarm.wait(30)
         assert first.watch.cause() == cause
+
+
+def test_a_host_that_stood_still_does_not_accuse_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that was suspended for a minute: its own beats come only after it looks for the first time."""
+    rang = threading.Event()
+    watch = HostHeartbeat(HOSTS, HOSTS[0], rang.set, beat_s=1, lost_s=40)
+    now = watch._answered_at = 0.0
+    monkeypatch.setattr(host_heartbeat, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def turns() -> Iterator[bool]:
+        nonlocal now
+        now = 60.0
+        yield False  # it looks
+        now, watch._answered_at = 61.0, 60.5
+        yield False  # it looks again
+        yield True
+
+    ended = turns()
+    monkeypatch.setattr(watch, "_ended", SimpleNamespace(wait=lambda _: next(ended)))
+    watch._judge()
+    assert not watch.alarmed
+    assert not rang.is_set()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 from support.waiting import wait_until
@@ -218,6 +219,21 @@ def test_a_process_left_behind_does_not_hold_the_job(tmp_path: Path) -> None:
     )
     assert run(tmp_path, code).status == 3
     os.kill(int((tmp_path / "left").read_text()), signal.SIGKILL)
+
+
+def test_sigterm_that_comes_while_the_script_starts_is_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = subprocess.Popen
+
+    def start_and_be_stopped(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started = start(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return started
+
+    monkeypatch.setattr(subprocess, "Popen", start_and_be_stopped)
+    ended = run(tmp_path, "import time\ntime.sleep(100)\n")
+    assert (ended.status, ended.asked) == (-signal.SIGTERM, True)
 
 
 def test_sigterm_is_passed_on(tmp_path: Path) -> None:
