@@ -5,11 +5,15 @@
 Each run is a job as users start it, on a part of the images, so that it takes minutes on two cores. Finished runs are
 in benchmarks/results/recipes.json already and are not repeated: a measurement that was stopped goes on. A run uses one
 core: start several with other seeds or data to use more. `--table` prints the results without running anything.
+
+value   of the validation images, which also choose the epoch, and whether an average or a soup is kept
+test    of clothing that was neither trained on nor chosen by; the other data sets have no images left for it
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import resource
@@ -23,6 +27,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from common import processor
 from recipe_data import cars_with_edges, rare_cars
 
 RESULTS = Path(__file__).parent / "results/recipes.json"
@@ -34,13 +39,16 @@ COMMON = {
     "checkpoint_keep": "0",
     "num_workers": "0",
     "recipe": "none",
+    "precision": "float32",
 }
+TEST_IMAGES = 20  # of each class
 
 
 class Data(NamedTuple):
     """channels: folder names below the data, by channel. weights: the file of pretrained ones.
 
-    most: the number of training images; for class folders of each class. make: writes the channels instead.
+    most: the number of training images; for class folders of each class, and others become the test images. make:
+    writes the channels instead.
     """
 
     channels: dict[str, str]
@@ -139,12 +147,19 @@ def lay_out(root: Path, source: Path, data: Data) -> None:
         classes = sorted(entry for entry in (source / folder).iterdir() if entry.is_dir())
         for origin in classes or [source / folder]:
             target = root / channel / (origin.name if classes else "")
-            target.mkdir(parents=True)
             files = sorted(origin.iterdir())
-            for file in spread(files, data.most) if channel.startswith("train") else files:
-                (target / file.name).symlink_to(file)
+            taken = spread(files, data.most) if channel.startswith("train") else files
+            link(taken, target)
+            if classes and channel == "train":
+                link(spread([file for file in files if file not in taken], TEST_IMAGES), root / "test" / origin.name)
     (root / "pretrained").mkdir()
     (root / "pretrained/weights.safetensors").symlink_to(source / f"weights/{data.weights}.safetensors")
+
+
+def link(files: list[Path], folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for file in files:
+        (folder / file.name).symlink_to(file)
 
 
 def spread(files: list[Path], most: int) -> list[Path]:
@@ -169,7 +184,13 @@ def run(source: Path, data: Data, settings: dict[str, str]) -> dict[str, Any]:
         seconds = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
         record = json.loads((job / "output/data/metrics.json").read_text())
     floor = (record.get("floor") or {}).get("validation", {}).get(data.metric)
-    return {"value": record["validation"][data.metric], "floor": floor, "cpu_seconds": round(seconds, 1)}
+    return {
+        "value": record["validation"][data.metric],
+        "test": (record.get("test") or {}).get(data.metric),
+        "floor": floor,
+        "cpu_seconds": round(seconds, 1),
+        "processor": processor(),
+    }
 
 
 def finished() -> list[dict[str, Any]]:
@@ -177,13 +198,33 @@ def finished() -> list[dict[str, Any]]:
     return json.loads(RESULTS.read_text()) if RESULTS.exists() else []
 
 
-def table(results: list[dict[str, Any]]) -> Iterator[str]:
-    """Markdown: the mean and the spread over the seeds."""
+def add(entry: dict[str, Any]) -> None:
+    """Several processes may add; one that was given the same run as another adds nothing."""
+    folder = os.open(RESULTS.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        results = finished()
+        if key(entry) not in map(key, results):
+            lines = ",\n".join(json.dumps(known) for known in [*results, entry])
+            written = RESULTS.with_suffix(".tmp")
+            written.write_text(f"[\n{lines}\n]\n")
+            written.replace(RESULTS)
+    finally:
+        os.close(folder)
+
+
+def key(entry: dict[str, Any]) -> tuple[str, str, int]:
+    return entry["data"], entry["ingredient"], entry["seed"]
+
+
+def table(results: list[dict[str, Any]], figure: str) -> Iterator[str]:
+    """Markdown: the mean and the spread of a figure over the seeds."""
+    results = [entry for entry in results if entry.get(figure) is not None]
     names = list(dict.fromkeys(entry["data"] for entry in results))
     found: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     for entry in results:
-        found[entry["ingredient"], entry["data"]].append(entry["value"])
-        if entry["floor"] is not None:
+        found[entry["ingredient"], entry["data"]].append(entry[figure])
+        if figure == "value" and entry["floor"] is not None:
             found["floor", entry["data"]].append(entry["floor"])
     yield "| ingredient | " + " | ".join(names) + " |"
     yield "| --- |" + " --- |" * len(names)
@@ -209,14 +250,14 @@ def main() -> None:
     options = parser.parse_args()
     wanted = () if options.table else product(options.seeds, options.data, options.ingredients)
     for seed, name, ingredient in wanted:
-        done = {(entry["data"], entry["ingredient"], entry["seed"]) for entry in finished()}
-        if (name, ingredient, seed) in done:
+        if (name, ingredient, seed) in map(key, finished()):
             continue
         outcome = run(options.source.resolve(), DATA[name], INGREDIENTS[ingredient] | {"seed": str(seed)})
-        results = [*finished(), {"data": name, "ingredient": ingredient, "seed": seed, **outcome}]
-        RESULTS.write_text("[\n" + ",\n".join(json.dumps(entry) for entry in results) + "\n]\n")
-        print(json.dumps(results[-1]), flush=True)
-    print("\n".join(table(finished())))
+        entry = {"data": name, "ingredient": ingredient, "seed": seed, **outcome}
+        add(entry)
+        print(json.dumps(entry), flush=True)
+    for figure in ("value", "test"):
+        print(f"\n{figure}\n\n" + "\n".join(table(finished(), figure)))
 
 
 if __name__ == "__main__":
