@@ -7,7 +7,6 @@ import io
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tarfile
 import threading
@@ -22,6 +21,7 @@ import pytest
 import requests
 from support.containers import REPOSITORY, Docker
 from support.moto_server import start_moto
+from support.servers import free_port
 from support.waiting import wait_until
 
 REGION = "eu-west-1"
@@ -52,8 +52,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
     """The address of an empty registry that asks for moto's password."""
     program = shutil.which("docker-registry")
     assert program, "docker-registry is not installed; Debian and Ubuntu have it as docker-registry"
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     folder = tmp_path / "registry"
     folder.mkdir()
     (folder / "htpasswd").write_text(HTPASSWD)

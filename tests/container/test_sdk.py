@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.containers import REPOSITORY, Docker
+from support.servers import free_port
 
 SETTINGS = ("model=unet_small", "image_size=32,48", "epochs=5", "batch_size=8", "learning_rate=0.003")
 
@@ -61,8 +61,7 @@ def client(docker: Docker, image: str, tmp_path: Path) -> Iterator[Client]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 def trained_model(said: str) -> dict[str, object]:

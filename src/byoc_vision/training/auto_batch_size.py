@@ -73,9 +73,7 @@ def with_fitting_batch_size(
 
 def saved_batch_size(hyperparameters: Hyperparameters, checkpointer: Checkpointer | None) -> int | None:
     """The batch size of the checkpoint that the job continues from, if auto_batch_size found it."""
-    if checkpointer is None or hyperparameters.resume != "auto":
-        return None
-    content = checkpointer.peek()
+    content = checkpointer.continued(hyperparameters) if checkpointer else None
     if content is None or not content["hyperparameters"].get("auto_batch_size"):
         return None
     return int(content["hyperparameters"]["batch_size"])

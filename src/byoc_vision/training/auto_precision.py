@@ -49,7 +49,7 @@ def training_precision(
     """
     if hyperparameters.precision != "auto" or device.type != "cpu":
         return choose_precision(hyperparameters.precision, device)
-    content = checkpointer.peek() if checkpointer and hyperparameters.resume == "auto" else None
+    content = checkpointer.continued(hyperparameters) if checkpointer else None
     if content is not None:
         saved: PrecisionName = content.get("precision", "auto")  # checkpoints from before it was kept: by the flags
         return choose_precision(saved, device)

@@ -238,7 +238,7 @@ def budgeted_job(
     seconds: float, spec: ModelSpec, pretrained: PretrainedInfo | None, hyperparameters: Hyperparameters, setup: Setup
 ) -> Budgeted:
     """What the recipe has to know of a job that has so many seconds."""
-    content = setup.checkpointer.peek() if hyperparameters.resume == "auto" else None
+    content = setup.checkpointer.continued(hyperparameters)
 
     def measure(settings: Hyperparameters) -> float:
         rule = resolve_config.preprocess(settings, spec, pretrained, setup.partition.dataset.bands)
@@ -281,7 +281,7 @@ def build_budget(
             Ending.of(hyperparameters, samples, world, seconds, clock()),
             world,
             clock,
-            setup.checkpointer.peek() if hyperparameters.resume == "auto" else None,
+            setup.checkpointer.continued(hyperparameters),
             measure,
             floor_images=len(samples.train) / len(samples.validation) if probes else 0,
             averages=averages,

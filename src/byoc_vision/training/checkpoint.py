@@ -129,6 +129,10 @@ class Checkpointer:
             self._best_number = self._peeked["best_number"] if self._peeked else None
         return self._peeked
 
+    def continued(self, hyperparameters: Hyperparameters) -> dict[str, Any] | None:
+        """The checkpoint whose measurements and choices this job keeps: it goes on as if it had not been stopped."""
+        return self.peek() if hyperparameters.resume == "auto" else None
+
     def save(self, training: Resumable, *, proven: bool = True) -> None:
         """Save a checkpoint of this moment, between two steps; call it in all processes.
 
