@@ -104,7 +104,8 @@ class ModelService(Service):
 
     def _compute(self, batch: list[Prepared]) -> Sequence[Logits]:
         with raise_fatal_errors():
-            return list(self._predictor.forward(np.stack([item.pixels for item in batch])))
+            images = batch[0].pixels[None] if len(batch) == 1 else np.stack([item.pixels for item in batch])
+            return list(self._predictor.forward(images))
 
 
 def _for_overlays(payload: Payload, max_pixels: int, bands: Sequence[Band]) -> Iterator[Undecoded | RequestError]:

@@ -121,16 +121,30 @@ def test_where_bfloat16_answers_something_else_openvino_computes_in_float32(
 @in_each_precision
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
 def test_images_apart_are_answered_as_together(segmenter: Path, count: int, precision: EnginePrecision) -> None:
-    """Whatever the size of the batch, each answer is its own image's."""
+    """Whatever the size of the batch, each answer is its own image's: those of two images are 0.5 apart on average.
+
+    With AMX, the kernels for one image and for several round differently in bfloat16.
+    """
     together, apart = (
         Predictor.load(segmenter, "cpu", threads=2, streams=streams, precision=precision).engine for streams in (1, 3)
     )
     images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
     for engine in (together, apart):
         engine.warm_up(images)
-    np.testing.assert_allclose(apart.run(images), together.run(images), rtol=1e-3, atol=1e-4)
+    tolerance = {"rtol": 1e-3, "atol": 0.05 if precision == "bfloat16" else 1e-4}
+    np.testing.assert_allclose(apart.run(images), together.run(images), **tolerance)
     backwards = apart.run(images[::-1].copy())
-    np.testing.assert_allclose(backwards[::-1], together.run(images), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(backwards[::-1], together.run(images), **tolerance)
+
+
+def test_images_that_are_views_or_not_writable_are_answered_as_others(segmenter: Path) -> None:
+    engine = Predictor.load(segmenter, "cpu", threads=2, streams=2, precision="float32").engine
+    images = np.random.default_rng(0).integers(0, 256, (1, 32, 64, 3), dtype=np.uint8)[:, :, ::2]
+    expected = engine.run(images.copy())
+    np.testing.assert_array_equal(engine.run(images), expected)
+    images = images.copy()
+    images.flags.writeable = False
+    np.testing.assert_array_equal(engine.run(images), expected)
 
 
 def test_threads_at_the_same_time_get_the_answers_of_their_own_images(segmenter: Path) -> None:
