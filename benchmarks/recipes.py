@@ -69,6 +69,7 @@ _STREETS = _UNET | {"ignore_index": "11"}
 DATA = {
     "clothing-10": Data(_CLOTHING, "mobilenetv2_100.timm", 10, _CLASSIFIER | {"epochs": "20"}, "f1"),
     "clothing-20": Data(_CLOTHING, "mobilenetv2_100.timm", 20, _CLASSIFIER | {"epochs": "12"}, "f1"),
+    "clothing-50": Data(_CLOTHING, "mobilenetv2_100.timm", 50, _CLASSIFIER | {"image_size": "96", "epochs": "5"}, "f1"),
     "clothing-100": Data(_CLOTHING, "mobilenetv2_100.timm", 100, _CLASSIFIER | {"epochs": "4"}, "f1"),
     "camvid-120": Data(
         _CAMVID,
@@ -102,6 +103,9 @@ _SMALL = _PROBE | {"learning_rate": "1e-4", "warmup_epochs": "1"}
 INGREDIENTS: dict[str, dict[str, str]] = {
     "defaults": {},
     "auto": _AUTO,
+    "auto, no floor": _AUTO | {"linear_probe": "false"},
+    "auto, rate 1e-3": _AUTO | {"learning_rate": "1e-3"},
+    "auto, moving norms": _AUTO | {"freeze_batch_norm": "false"},
     "auto, mixup": _AUTO | {"mixup": "0.2"},
     "auto, cutmix": _AUTO | {"cutmix": "1"},
     "auto, trivial": _AUTO | {"augmentation": "trivial"},
