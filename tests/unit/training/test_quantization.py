@@ -78,20 +78,42 @@ def test_the_network_itself_does_not_change(network: openvino.Model) -> None:
     np.testing.assert_array_equal(OpenVinoEngine(network, precision="float32").run(np.stack(IMAGES)), before)
 
 
-@pytest.mark.parametrize("isa", ["AVX2", "AVX512_CORE"])
-def test_processors_without_vnni_compute_the_same(network: openvino.Model, tmp_path: Path, isa: str) -> None:
-    openvino.save_model(quantize(network, IMAGES), tmp_path / "int8.xml", compress_to_fp16=False)
+@pytest.fixture(scope="module")
+def int8_file(network: openvino.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("int8") / "int8.xml"
+    openvino.save_model(quantize(network, IMAGES), file, compress_to_fp16=False)
+    return file
+
+
+def run_with(isa: str, file: Path, folder: Path) -> np.ndarray:
+    """The logits by instructions that this processor has, up to `isa`."""
     program = (
         "import sys, numpy as np\nfrom pathlib import Path\n"
         "from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine\n"
         "engine = OpenVinoEngine(Path(sys.argv[1]), precision='int8')\n"
         "np.save(sys.argv[3], engine.run(np.load(sys.argv[2])))\n"
     )
-    files = [tmp_path / name for name in ("int8.xml", "images.npy", "logits.npy")]
-    np.save(files[1], np.stack(IMAGES))
-    subprocess.run([sys.executable, "-c", program, *files], check=True, env=os.environ | {"ONEDNN_MAX_CPU_ISA": isa})
-    here = OpenVinoEngine(files[0], precision="int8").run(np.stack(IMAGES))
-    np.testing.assert_allclose(np.load(files[2]), here, atol=1e-2 * here.std())
+    images, logits = folder / "images.npy", folder / "logits.npy"
+    np.save(images, np.stack(IMAGES))
+    command = [sys.executable, "-c", program, file, images, logits]
+    subprocess.run(command, check=True, env=os.environ | {"ONEDNN_MAX_CPU_ISA": isa})
+    return np.load(logits)
+
+
+@pytest.mark.parametrize("isa", ["AVX2", "AVX512_CORE"])
+def test_processors_without_vnni_compute_the_same(int8_file: Path, tmp_path: Path, isa: str) -> None:
+    """Without VNNI sums of products have 16 bits, and must not overflow them."""
+    with_vnni = run_with("AVX512_CORE_VNNI", int8_file, tmp_path)
+    np.testing.assert_allclose(run_with(isa, int8_file, tmp_path), with_vnni, atol=1e-2 * with_vnni.std())
+
+
+def test_this_processor_is_as_near_to_float32(network: openvino.Model, int8_file: Path, tmp_path: Path) -> None:
+    """With AMX some values are rounded to the other one of their neighbours."""
+    float32 = OpenVinoEngine(network, precision="float32").run(np.stack(IMAGES))
+    here = OpenVinoEngine(int8_file, precision="int8").run(np.stack(IMAGES))
+    with_vnni = run_with("AVX512_CORE_VNNI", int8_file, tmp_path)
+    assert np.std(here - float32) < 1.05 * np.std(with_vnni - float32)
+    assert np.std(here - with_vnni) < 0.05 * float32.std()
 
 
 def test_nothing_is_printed_and_nothing_reported(network: openvino.Model, capfd: pytest.CaptureFixture[str]) -> None:
