@@ -193,7 +193,6 @@ def run(source: Path, data: Data, settings: dict[str, str]) -> dict[str, Any]:
         "test": (record.get("test") or {}).get(data.metric),
         "floor": floor,
         "cpu_seconds": round(seconds, 1),
-        "processor": processor(),
     }
 
 
@@ -217,19 +216,21 @@ def add(entry: dict[str, Any]) -> None:
         os.close(folder)
 
 
-def key(entry: dict[str, Any]) -> tuple[str, str, int]:
-    return entry["data"], entry["ingredient"], entry["seed"]
+def key(entry: dict[str, Any]) -> tuple[str, str, int, str]:
+    """What is not measured twice. Processors round differently, and a training soon goes another way."""
+    return entry["data"], entry["ingredient"], entry["seed"], entry["processor"]
 
 
 def table(results: list[dict[str, Any]], figure: str) -> Iterator[str]:
     """Markdown: the mean and the spread of a figure over the seeds."""
     results = [entry for entry in results if entry.get(figure) is not None]
-    names = list(dict.fromkeys(entry["data"] for entry in results))
     found: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     for entry in results:
-        found[entry["ingredient"], entry["data"]].append(entry[figure])
+        name = f"{entry['data']}, {entry['processor']}"
+        found[entry["ingredient"], name].append(entry[figure])
         if figure == "value" and entry["floor"] is not None:
-            found["floor", entry["data"]].append(entry["floor"])
+            found["floor", name].append(entry["floor"])
+    names = list(dict.fromkeys(name for _, name in found))
     yield "| ingredient | " + " | ".join(names) + " |"
     yield "| --- |" + " --- |" * len(names)
     for ingredient in dict.fromkeys(key for key, _ in found):
@@ -254,10 +255,10 @@ def main() -> None:
     options = parser.parse_args()
     wanted = () if options.table else product(options.seeds, options.data, options.ingredients)
     for seed, name, ingredient in wanted:
-        if (name, ingredient, seed) in map(key, finished()):
+        entry = {"data": name, "ingredient": ingredient, "seed": seed, "processor": processor()}
+        if key(entry) in map(key, finished()):
             continue
-        outcome = run(options.source.resolve(), DATA[name], INGREDIENTS[ingredient] | {"seed": str(seed)})
-        entry = {"data": name, "ingredient": ingredient, "seed": seed, **outcome}
+        entry |= run(options.source.resolve(), DATA[name], INGREDIENTS[ingredient] | {"seed": str(seed)})
         add(entry)
         print(json.dumps(entry), flush=True)
     for figure in ("value", "test"):
