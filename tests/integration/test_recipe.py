@@ -17,6 +17,8 @@ from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_segmentation_set
 from byoc_vision.models.build import build_model
 from byoc_vision.paths import MlPaths
+from byoc_vision.recipe.linear_probe import BEGIN
+from byoc_vision.training.checkpoint_file import CheckpointStore
 from byoc_vision.types import ModelSpec
 
 SMALL = {"model": "test_resnet", "image_size": "32", "batch_size": "8", "epochs": "2", **QUICK, "num_workers": "0"}
@@ -72,13 +74,25 @@ def test_log_record_and_report_tell_of_the_floor_and_of_each_choice(
 
 def test_the_model_is_not_worse_than_the_floor(tmp_path: Path) -> None:
     """A learning rate that ruins the network: the floor's model is what is left."""
-    ruin = {"learning_rate": "30", "optimizer": "sgd", "freeze_batch_norm": "false"}
+    ruin = {"learning_rate": "0.3", "optimizer": "sgd", "freeze_batch_norm": "false"}
     record = train(lay_out(tmp_path, health_action="none", **ruin))
     best = max(epoch["validation"]["accuracy"] for epoch in record["epochs"])
     assert best < record["floor"]["validation"]["accuracy"]
     assert record["best_epoch"] == 0
     assert record["validation"] == record["floor"]["validation"]
     assert artifact.read_config(tmp_path / "model").metrics["validation:accuracy"] == 1.0
+
+
+def test_training_begins_with_smaller_logits_and_the_floor_is_kept_as_it_is(tmp_path: Path) -> None:
+    """With a learning rate that changes nothing, the last weights are those of the beginning."""
+    paths = lay_out(tmp_path, learning_rate="1e-30", optimizer="sgd", weight_decay="0", epochs="1")
+    assert train(paths)["best_epoch"] == 0
+    content = CheckpointStore(paths.checkpoints, 1).newest()
+    assert content is not None
+    kept = artifact.read_weights(paths.model)
+    for name, share in (("fc.weight", BEGIN), ("fc.bias", BEGIN), ("conv1.0.weight", 1)):
+        assert torch.equal(content["best"]["model"][name], kept[name])
+        torch.testing.assert_close(content["model"][name], share * kept[name])
 
 
 def test_a_resumed_job_keeps_its_floor_and_does_not_measure_it_again(

@@ -88,14 +88,13 @@ class BestModel:
         return last
 
     def measure_floor(self, probe: LinearProbe, stopping: Callable[[], bool]) -> Kept:
-        """Start the head from a linear probe, and save it: the best model until an epoch beats it.
+        """Fit the head as a linear probe, and save it: the best model until an epoch beats it. Then start from it.
 
         Call it in all processes. Returns and raises as `save` and `validate` do.
         """
         started = time.monotonic()
         loss = probe.fit(stopping)
-        if self.average:
-            self.average.load_state_dict(None)
+        self._restart_average()
         metrics = self.validate(stopping).metrics
         history = self.run.history
         floor = history.begin_with(EpochRecord(0, 0.0, loss, metrics, time.monotonic() - started))
@@ -106,7 +105,16 @@ class BestModel:
                 metrics[history.objective.name],
                 floor.seconds,
             )
-        return self.save(floor)
+        config, weights = self.save(floor)
+        kept = config, on_cpu(dict(weights))
+        probe.soften()
+        self._restart_average()
+        return kept
+
+    def _restart_average(self) -> None:
+        """With the network's present weights."""
+        if self.average:
+            self.average.load_state_dict(None)
 
     def save(self, record: EpochRecord) -> Kept:
         """What `validate` measured is the best so far; call it in all processes.
