@@ -8,6 +8,9 @@ core: start several with other seeds or data to use more. `--table` prints the r
 
 value   of the validation images, which also choose the epoch, and whether an average or a soup is kept
 test    of clothing that was neither trained on nor chosen by; the other data sets have no images left for it
+
+Ingredients with `whole head` or `a tenth of the head` are of another beginning than linear_probe.py has now, and are in
+the results only.
 """
 
 from __future__ import annotations
@@ -154,8 +157,9 @@ def lay_out(root: Path, source: Path, data: Data) -> None:
             files = sorted(origin.iterdir())
             taken = spread(files, data.most) if channel.startswith("train") else files
             link(taken, target)
-            if classes and channel == "train":
-                link(spread([file for file in files if file not in taken], TEST_IMAGES), root / "test" / origin.name)
+            left = [file for file in files if file not in taken]
+            if classes and left:
+                link(spread(left, TEST_IMAGES), root / "test" / origin.name)
     (root / "pretrained").mkdir()
     (root / "pretrained/weights.safetensors").symlink_to(source / f"weights/{data.weights}.safetensors")
 
