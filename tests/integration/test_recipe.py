@@ -17,7 +17,7 @@ from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_segmentation_set
 from byoc_vision.models.build import build_model
 from byoc_vision.paths import MlPaths
-from byoc_vision.recipe.linear_probe import BEGIN
+from byoc_vision.recipe.linear_probe import START_SCALE
 from byoc_vision.training.checkpoint_file import CheckpointStore
 from byoc_vision.types import ModelSpec
 
@@ -90,7 +90,7 @@ def test_training_begins_with_smaller_logits_and_the_floor_is_kept_as_it_is(tmp_
     content = CheckpointStore(paths.checkpoints, 1).newest()
     assert content is not None
     kept = artifact.read_weights(paths.model)
-    for name, share in (("fc.weight", BEGIN), ("fc.bias", BEGIN), ("conv1.0.weight", 1)):
+    for name, share in (("fc.weight", START_SCALE), ("fc.bias", START_SCALE), ("conv1.0.weight", 1)):
         assert torch.equal(content["best"]["model"][name], kept[name])
         torch.testing.assert_close(content["model"][name], share * kept[name])
 

@@ -30,7 +30,7 @@ FOLDS = 4
 MOST_IMAGES = 20_000  # more change the floor by less than it varies
 MOST_PRODUCTS = 2e10  # images × features × outputs: ten times as many take minutes
 
-BEGIN = 0.3  # of the fitted logits, where training begins: benchmarks/recipes.py measured 0.1 and 1, too
+START_SCALE = 0.3  # of the fitted logits, where training begins; docs/recipes.md has what 0.1 and 1 reach
 
 _ITERATIONS = 100
 
@@ -87,8 +87,8 @@ class LinearProbe:
         It fits the training images so well that there is hardly a loss left for the encoder to learn from.
         """
         with torch.no_grad():
-            self.head.weight.mul_(BEGIN)
-            self.head.bias.mul_(BEGIN)
+            self.head.weight.mul_(START_SCALE)
+            self.head.bias.mul_(START_SCALE)
 
     def features(self, stopping: Callable[[], bool]) -> tuple[Tensor, Tensor]:
         """What the head receives for each image, float32 [N, D], and the targets [N] or [N, K], of all processes."""

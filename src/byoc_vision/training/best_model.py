@@ -111,11 +111,6 @@ class BestModel:
         self._restart_average()
         return kept
 
-    def _restart_average(self) -> None:
-        """With the network's present weights."""
-        if self.average:
-            self.average.load_state_dict(None)
-
     def save(self, record: EpochRecord) -> Kept:
         """What `validate` measured is the best so far; call it in all processes.
 
@@ -202,6 +197,11 @@ class BestModel:
             self.average.load_state_dict(state.get("average"))
         if self.soup:
             self.soup.load_state_dict(state.get("soup"))
+
+    def _restart_average(self) -> None:
+        """With the network's present weights."""
+        if self.average:
+            self.average.load_state_dict(None)
 
     def _taste_soup(self, stopping: Callable[[], bool]) -> None:
         """Measure the average of the best epochs, and save it if it is better than the best of them."""
