@@ -30,7 +30,8 @@ FOLDS = 4
 MOST_IMAGES = 20_000  # more change the floor by less than it varies
 MOST_PRODUCTS = 2e10  # images × features × outputs: ten times as many take minutes
 
-START_SCALE = 0.3  # of the fitted logits, where training begins; docs/recipes.md has what 0.1 and 1 reach
+FEW_IMAGES = 1000  # up to which training begins with smaller logits
+START_SCALE = 0.3  # of the fitted logits; docs/recipes.md has what 0.1 and 1 reach
 
 _ITERATIONS = 100
 
@@ -68,8 +69,10 @@ class LinearProbe:
         batches = evaluator.batches(samples, share=share)
         return cls(head, evaluator.predictor, batches, loss, evaluator.world, seed)
 
-    def fit(self, stopping: Callable[[], bool]) -> float:
-        """Fill the head; returns its loss on the training images. Call it in all processes.
+    def fit(self, stopping: Callable[[], bool]) -> tuple[float, int]:
+        """Fill the head; returns its loss on the images that it is fitted to, and how many these are.
+
+        Call it in all processes.
 
         Raises StopRequestedError in all of them if `stopping` returned True in one.
         """
@@ -79,12 +82,12 @@ class LinearProbe:
         with torch.no_grad():
             self.head.weight.copy_(fitted.weight)
             self.head.bias.copy_(fitted.bias)
-            return float(self.loss(self.head(inputs), targets))
+            return float(self.loss(self.head(inputs), targets)), len(inputs)
 
     def soften(self) -> None:
         """Shrink the logits of the fitted head before training; its predictions stay. Call it in all processes.
 
-        It fits the training images so well that there is hardly a loss left for the encoder to learn from.
+        It fits a few training images so well that there is hardly a loss left for the encoder to learn from.
         """
         with torch.no_grad():
             self.head.weight.mul_(START_SCALE)

@@ -20,7 +20,7 @@ from byoc_vision.evaluation.predictions import Collector
 from byoc_vision.launch.distributed import World, broadcast_buffers, on_rank0
 from byoc_vision.paths import MlPaths
 from byoc_vision.recipe import mask_choice
-from byoc_vision.recipe.linear_probe import LinearProbe
+from byoc_vision.recipe.linear_probe import FEW_IMAGES, LinearProbe
 from byoc_vision.training.callback import Callback
 from byoc_vision.training.callbacks.run_record import RunRecord
 from byoc_vision.training.checkpoint_file import on_cpu
@@ -93,7 +93,7 @@ class BestModel:
         Call it in all processes. Returns and raises as `save` and `validate` do.
         """
         started = time.monotonic()
-        loss = probe.fit(stopping)
+        loss, images = probe.fit(stopping)
         self._restart_average()
         metrics = self.validate(stopping).metrics
         history = self.run.history
@@ -107,7 +107,8 @@ class BestModel:
             )
         config, weights = self.save(floor)
         kept = config, on_cpu(dict(weights))
-        probe.soften()
+        if images <= FEW_IMAGES:
+            probe.soften()
         self._restart_average()
         return kept
 
