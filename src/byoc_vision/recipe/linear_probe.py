@@ -84,11 +84,13 @@ class LinearProbe:
             self.head.bias.copy_(fitted.bias)
             return float(self.loss(self.head(inputs), targets)), len(inputs)
 
-    def soften(self) -> None:
-        """Shrink the logits of the fitted head before training; its predictions stay. Call it in all processes.
+    def soften(self, images: int) -> None:
+        """Shrink the logits of a head that was fitted to few images; its predictions stay. Call it in all processes.
 
-        It fits a few training images so well that there is hardly a loss left for the encoder to learn from.
+        It fits these so well that there is hardly a loss left for the encoder to learn from.
         """
+        if images > FEW_IMAGES:
+            return
         with torch.no_grad():
             self.head.weight.mul_(START_SCALE)
             self.head.bias.mul_(START_SCALE)

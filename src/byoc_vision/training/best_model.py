@@ -20,7 +20,7 @@ from byoc_vision.evaluation.predictions import Collector
 from byoc_vision.launch.distributed import World, broadcast_buffers, on_rank0
 from byoc_vision.paths import MlPaths
 from byoc_vision.recipe import mask_choice
-from byoc_vision.recipe.linear_probe import FEW_IMAGES, LinearProbe
+from byoc_vision.recipe.linear_probe import LinearProbe
 from byoc_vision.training.callback import Callback
 from byoc_vision.training.callbacks.run_record import RunRecord
 from byoc_vision.training.checkpoint_file import on_cpu
@@ -107,8 +107,7 @@ class BestModel:
             )
         config, weights = self.save(floor)
         kept = config, on_cpu(dict(weights))
-        if images <= FEW_IMAGES:
-            probe.soften()
+        probe.soften(images)
         self._restart_average()
         return kept
 
