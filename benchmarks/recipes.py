@@ -16,7 +16,6 @@ the results only.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import resource
@@ -32,6 +31,8 @@ from typing import Any, NamedTuple
 
 from common import processor
 from recipe_data import cars_with_edges, rare_cars
+
+from byoc_vision.tuning.locks import locked
 
 RESULTS = Path(__file__).parent / "results/recipes.json"
 COMMON = {
@@ -207,17 +208,13 @@ def finished() -> list[dict[str, Any]]:
 
 def add(entry: dict[str, Any]) -> None:
     """Several processes may add; one that was given the same run as another adds nothing."""
-    folder = os.open(RESULTS.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    with locked(Path(__file__)):  # the results themselves are replaced
         results = finished()
         if key(entry) not in map(key, results):
             lines = ",\n".join(json.dumps(known) for known in [*results, entry])
             written = RESULTS.with_suffix(".tmp")
             written.write_text(f"[\n{lines}\n]\n")
             written.replace(RESULTS)
-    finally:
-        os.close(folder)
 
 
 def key(entry: dict[str, Any]) -> tuple[str, str, int, str]:
