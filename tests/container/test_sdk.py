@@ -89,6 +89,10 @@ def mask_of(client: Client, step: str) -> np.ndarray:
         return np.array(answer)
 
 
+def percentages(answer: str) -> dict[str, float]:
+    return {name: float(number) for name, number in re.findall(r"([a-z]+) ([\d.]+) %", answer)}
+
+
 def test_v2_trains_deploys_and_transforms(client: Client, labelled_cars: Path, images: Path, port: int) -> None:
     car = min((images / "carvana/validation").glob("*.jpg"))
     options = ("--channel", f"train={labelled_cars}", "--picture", car, "--port", str(port))
@@ -97,7 +101,8 @@ def test_v2_trains_deploys_and_transforms(client: Client, labelled_cars: Path, i
     mask = mask_of(client, "deploy")
     assert mask.shape == (1280, 1918)
     assert set(np.unique(mask)) == {0, 1}
-    assert np.array_equal(mask, mask_of(client, "transform"))
+    # Two servers, which may find different precisions to be the fastest.
+    assert np.mean(mask == mask_of(client, "transform")) > 0.99
 
 
 @pytest.mark.slow
@@ -116,6 +121,6 @@ def test_v3_trains_deploys_and_transforms(client: Client, clothes: dict[str, Pat
     options = (*named, "--recipe", "classification", "--picture", image, "--port", str(port))
     said = client.run(3, "train", "deploy", "transform", *options, "model=resnet18", "image_size=64", "epochs=1")
     assert "validation:accuracy" in trained_model(said)["metrics"]
-    deployed, transformed = re.findall(r"^answer: (.+)$", said, re.MULTILINE)
-    assert set(re.findall(r"([a-z]+) [\d.]+ %", deployed)) == {"dress", "hat", "shoes"}
-    assert deployed == transformed
+    deployed, transformed = map(percentages, re.findall(r"^answer: (.+)$", said, re.MULTILINE))
+    assert set(deployed) == {"dress", "hat", "shoes"}
+    assert deployed == pytest.approx(transformed, abs=2), "of two servers, in the precisions that they measured"
