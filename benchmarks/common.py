@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
+import sys
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -90,3 +92,8 @@ def write(path: Path | None, results: Mapping[str, Any]) -> None:
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(about() | results, indent=2) + "\n")
+
+
+def exit_on_terminate() -> None:
+    """Let SIGTERM end this process and those that it waits for, as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))

@@ -29,7 +29,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common import processor
+from common import exit_on_terminate, processor
 from recipe_data import cars_with_edges, rare_cars
 
 from byoc_vision.tuning.locks import locked
@@ -254,6 +254,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
+    exit_on_terminate()
     wanted = () if options.table else product(options.seeds, options.data, options.ingredients)
     for seed, name, ingredient in wanted:
         entry = {"data": name, "ingredient": ingredient, "seed": seed, "processor": processor()}

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import wrk
-from common import write
+from common import exit_on_terminate, write
 from serving_models import MODELS, Served, make
 from serving_race import Race
 from serving_servers import (
@@ -36,7 +36,6 @@ from serving_servers import (
     PEERS,
     Server,
     ServerError,
-    exit_on_terminate,
     start,
 )
 

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import wrk
-from common import write
+from common import exit_on_terminate, write
 from serving import names_of, numbers
 from serving_models import MODELS, Served, make
-from serving_servers import CORES, OURS, exit_on_terminate, start
+from serving_servers import CORES, OURS, start
 
 STAGES = Path(__file__).with_name("serving_stages.py")
 

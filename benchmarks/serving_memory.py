@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import wrk
-from common import write
+from common import exit_on_terminate, write
 from processes import family, megabytes, peak_megabytes
 from serving import names_of
 from serving_models import MODELS, Served, make
-from serving_servers import OURS, Server, exit_on_terminate, start
+from serving_servers import OURS, Server, start
 
 BARE = Path(__file__).with_name("serving_bare.py")
 BATCH_SIZE = 8

@@ -170,11 +170,6 @@ def start_peer(name: str, python: Path, served: Served, folder: Path) -> Iterato
         yield Server(name, process, ports[0], PEERS[name], log)
 
 
-def exit_on_terminate() -> None:
-    """Let SIGTERM end this process and its servers, as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
-
-
 def free_ports(count: int) -> list[int]:
     """Free ports below the kernel's client ports; multi-model-server accepts no others."""
     return list(islice(filter(_is_free, random.sample(PORTS, len(PORTS))), count))

@@ -17,10 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import write
+from common import exit_on_terminate, write
 from serving import names_of
 from serving_models import MODELS, Served, make
-from serving_servers import CORES, ServerError, exit_on_terminate, start_image, start_ours
+from serving_servers import CORES, ServerError, start_image, start_ours
 
 PAUSE = 0.02  # seconds
 
