@@ -1,4 +1,6 @@
-"""Data sets for the recipes, made of Carvana's images: one with a thin class, one whose images mostly show nothing."""
+"""Data sets for the recipes: of Carvana's images one with a thin class, and one whose images mostly show nothing; and
+written digits, unlike any photograph that a network was pretrained on.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
+from sklearn.datasets import load_digits
 
 SMALL = (480, 320)  # width and height of the cars with edges
 SIDE = 128  # of a patch
 EMPTY = 8  # patches without a car, of each image
 RARE = (0.005, 0.06)  # of the pixels of a patch that shows a part of a car
 TRIES = 200
+DIGITS = {"train": 20, "validation": 20, "test": 40}  # of each
 
 
 def cars_with_edges(source: Path, target: Path) -> None:
@@ -43,6 +47,18 @@ def rare_cars(source: Path, target: Path) -> None:
             elif RARE[0] < share < RARE[1] and not rare:
                 rare += 1
                 _write(target, split, f"{name}-rare", image[patch], mask[patch])
+
+
+def digits(source: Path, target: Path) -> None:
+    """Ten classes of written digits, 8 × 8 pixels, of scikit-learn (Alpaydin and Kaynak, 1998)."""
+    found = load_digits()
+    for digit in range(10):
+        images = iter(found.images[found.target == digit])
+        for split, count in DIGITS.items():
+            folder = target / split / str(digit)
+            folder.mkdir(parents=True)
+            for number in range(count):
+                cv2.imwrite(str(folder / f"{number}.png"), (next(images) * 15).astype(np.uint8))  # of 0 to 16
 
 
 def _cars(source: Path) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:

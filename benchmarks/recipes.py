@@ -7,7 +7,7 @@ in benchmarks/results/recipes.json already and are not repeated: a measurement t
 core: start several with other seeds or data to use more. `--table` prints the results without running anything.
 
 value   of the validation images, which also choose the epoch, and whether an average or a soup is kept
-test    of clothing that was neither trained on nor chosen by; the other data sets have no images left for it
+test    of clothing and digits that were neither trained on nor chosen by; the other data sets have no images left
 
 Ingredients with `whole head` or `a tenth of the head` are of another beginning than linear_probe.py has now, and are in
 the results only.
@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common import exit_on_terminate, processor
-from recipe_data import cars_with_edges, rare_cars
+from recipe_data import cars_with_edges, digits, rare_cars
 
 from byoc_vision.tuning.locks import locked
 
@@ -75,6 +75,7 @@ DATA = {
     "clothing-20": Data(_CLOTHING, "mobilenetv2_100.timm", 20, _CLASSIFIER | {"epochs": "12"}, "f1"),
     "clothing-50": Data(_CLOTHING, "mobilenetv2_100.timm", 50, _CLASSIFIER | {"image_size": "96", "epochs": "5"}, "f1"),
     "clothing-100": Data(_CLOTHING, "mobilenetv2_100.timm", 100, _CLASSIFIER | {"epochs": "4"}, "f1"),
+    "digits-20": Data({}, "mobilenetv2_100.timm", 20, _CLASSIFIER | {"image_size": "64", "epochs": "12"}, "f1", digits),
     "camvid-120": Data(
         _CAMVID,
         "mobilenet_v2.torchvision",
