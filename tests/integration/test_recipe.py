@@ -74,7 +74,7 @@ def test_log_record_and_report_tell_of_the_floor_and_of_each_choice(
 
 def test_the_model_is_not_worse_than_the_floor(tmp_path: Path) -> None:
     """A learning rate that ruins the network: the floor's model is what is left."""
-    ruin = {"learning_rate": "0.3", "optimizer": "sgd", "freeze_batch_norm": "false"}
+    ruin = {"learning_rate": "1", "optimizer": "sgd", "warmup_epochs": "0", "epochs": "1", "freeze_batch_norm": "false"}
     record = train(lay_out(tmp_path, health_action="none", **ruin))
     best = max(epoch["validation"]["accuracy"] for epoch in record["epochs"])
     assert best < record["floor"]["validation"]["accuracy"]

@@ -30,7 +30,6 @@ FOLDS = 4
 MOST_IMAGES = 20_000  # more change the floor by less than it varies
 MOST_PRODUCTS = 2e10  # images × features × outputs: ten times as many take minutes
 
-FEW_IMAGES = 1000  # up to which training begins with smaller logits
 START_SCALE = 0.3  # of the fitted logits; docs/recipes.md has what 0.1 and 1 reach
 
 _ITERATIONS = 100
@@ -69,10 +68,8 @@ class LinearProbe:
         batches = evaluator.batches(samples, share=share)
         return cls(head, evaluator.predictor, batches, loss, evaluator.world, seed)
 
-    def fit(self, stopping: Callable[[], bool]) -> tuple[float, int]:
-        """Fill the head; returns its loss on the images that it is fitted to, and how many these are.
-
-        Call it in all processes.
+    def fit(self, stopping: Callable[[], bool]) -> float:
+        """Fill the head; returns its loss on the images that it is fitted to. Call it in all processes.
 
         Raises StopRequestedError in all of them if `stopping` returned True in one.
         """
@@ -82,15 +79,14 @@ class LinearProbe:
         with torch.no_grad():
             self.head.weight.copy_(fitted.weight)
             self.head.bias.copy_(fitted.bias)
-            return float(self.loss(self.head(inputs), targets)), len(inputs)
+            return float(self.loss(self.head(inputs), targets))
 
-    def soften(self, images: int) -> None:
-        """Shrink the logits of a head that was fitted to few images; its predictions stay. Call it in all processes.
+    def soften(self) -> None:
+        """Shrink the logits; the predictions stay. Call it in all processes.
 
-        It fits these so well that there is hardly a loss left for the encoder to learn from.
+        The fitted head leaves hardly a loss for the encoder to learn from, and the larger a head's weights, the further
+        a step of the encoder moves the logits.
         """
-        if images > FEW_IMAGES:
-            return
         with torch.no_grad():
             self.head.weight.mul_(START_SCALE)
             self.head.bias.mul_(START_SCALE)
@@ -139,8 +135,8 @@ def fit_head(inputs: Tensor, targets: Tensor, outputs: int, loss: Loss, seed: in
         loss: what the regression minimises, with the penalty.
         seed: of the folds.
     """
-    mean, std = inputs.mean(0), inputs.std(0, correction=0).clamp_min(1e-6)
-    standard = (inputs - mean) / std
+    mean, scale = inputs.mean(0), _scale(inputs)
+    standard = (inputs - mean) / scale
     fold = _folds(targets, seed)
 
     def left_out_loss(penalty: float) -> float:
@@ -153,8 +149,18 @@ def fit_head(inputs: Tensor, targets: Tensor, outputs: int, loss: Loss, seed: in
         return total
 
     weight, bias = _fit(standard, targets, outputs, min(PENALTIES, key=left_out_loss), loss)
-    weight = weight / std
+    weight = weight / scale
     return Head(weight, bias - weight @ mean)
+
+
+def _scale(inputs: Tensor) -> Tensor:
+    """What each feature is divided by, [D]: its own spread, and the usual one beside it.
+
+    A feature that is all but constant in these images would get a weight of hundreds by its own spread alone, so that
+    the encoder's first steps, which change it, change the logits by more than all other features do.
+    """
+    std = inputs.std(0, correction=0)
+    return torch.hypot(std, std.mean()).clamp_min(1e-6)
 
 
 def _folds(targets: Tensor, seed: int) -> Tensor:

@@ -93,7 +93,7 @@ class BestModel:
         Call it in all processes. Returns and raises as `save` and `validate` do.
         """
         started = time.monotonic()
-        loss, images = probe.fit(stopping)
+        loss = probe.fit(stopping)
         self._restart_average()
         metrics = self.validate(stopping).metrics
         history = self.run.history
@@ -107,7 +107,7 @@ class BestModel:
             )
         config, weights = self.save(floor)
         kept = config, on_cpu(dict(weights))
-        probe.soften(images)
+        probe.soften()
         self._restart_average()
         return kept
 
