@@ -9,8 +9,8 @@ core: start several with other seeds or data to use more. `--table` prints the r
 value   of the validation images, which also choose the epoch, and whether an average or a soup is kept
 test    of clothing and digits that were neither trained on nor chosen by; the other data sets have no images left
 
-Ingredients with `whole head` or `a tenth of the head` are of another beginning than linear_probe.py has now, and are in
-the results only.
+Ingredients with `whole head`, `a tenth of the head` or `own spreads` are of other beginnings than linear_probe.py has
+now, and are in the results only.
 """
 
 from __future__ import annotations
@@ -120,6 +120,7 @@ INGREDIENTS: dict[str, dict[str, str]] = {
     "auto, smoothing": _AUTO | {"label_smoothing": "0.1"},
     "auto, average": _AUTO | {"ema_decay": "0.98"},
     "auto, soup": _AUTO | {"soup": "3"},
+    "auto, clip": _AUTO | {"clip_grad_norm": "1"},
     "probe": _PROBE,
     "probe, rate 3e-4": _PROBE | {"learning_rate": "3e-4", "warmup_epochs": "1"},
     "probe, rate 1e-4": _SMALL,
