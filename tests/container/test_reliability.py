@@ -11,15 +11,9 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 from support.containers import Container, Docker, Job
+from support.jobs import QUICK
 
-# A precision that two jobs measure need not be the same one.
-SETTINGS = {
-    "model": "unet_small",
-    "image_size": "32,48",
-    "batch_size": 8,
-    "num_workers": 0,
-    "precision": "float32",
-}
+SETTINGS = QUICK | {"model": "unet_small", "image_size": "32,48", "batch_size": 8, "num_workers": 0}
 HOSTS = ("algo-1", "algo-2")
 
 
