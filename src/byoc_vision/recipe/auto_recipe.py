@@ -135,12 +135,6 @@ def _choose_for_encoder(images: int, settings: Hyperparameters, take: segmentati
         take("freeze_batch_norm", True, f"{few}: the pretrained statistics are better than those of small batches")
 
 
-def averages_weights(hyperparameters: Hyperparameters, facts: Facts, given: Collection[str]) -> bool:
-    """Whether the recipe averages the weights, once it is known how many steps there are."""
-    is_free = hyperparameters.recipe == "auto" and "ema_decay" not in given
-    return is_free and facts.pretrained and facts.encoder and facts.scene is not None
-
-
 def steps_an_epoch(images: int, settings: Hyperparameters) -> int:
     return max(1, images // (settings.batch_size * settings.accumulate_steps))
 

@@ -29,7 +29,7 @@ SMALL = 0.05  # of the pixels: objects that fill less are lost in a small image
 EMPTY = 0.5  # of the validation images: if more show no object, most of the Dice is what is not found there
 RARE = 0.02  # of the pixels: a class with fewer is hardly learnt where each pixel counts alike
 DEFAULT_AREA = 256 * 256
-AVERAGED = 0.1  # of the training: the steps that the averaged weights remember, and those of the warm-up at most
+WARM_UP = 0.1  # of the training, at most
 OF_CLASSES = ("auto", "miou", "dice")  # objectives to which each class counts the same
 CPU_AREA = 384 * 576  # of a whole image, at most
 GPU_AREA = 640 * 960
@@ -157,19 +157,8 @@ def _choose_length(images: int, scene: Scene, settings: Hyperparameters, take: T
         epochs = min(MOST_EPOCHS, max(settings.epochs, math.ceil(least / an_epoch)))
         settings = take("epochs", epochs, f"an epoch has only {an_epoch} steps")
     steps = settings.steps or settings.epochs * an_epoch
-    warmup = min(0.5, round(AVERAGED * steps / an_epoch, 3))
+    warmup = min(0.5, round(WARM_UP * steps / an_epoch, 3))
     take("warmup_epochs", warmup, "the first steps of Adam are large, and the encoder is pretrained")
-    if settings.budget is None and (decay := average_decay(steps)):  # a budget finds its steps later
-        take("ema_decay", decay, average_reason(steps))
-
-
-def average_decay(steps: int) -> float:
-    """Of the weights' average in a training of so many steps; 0 if they are too few for one."""
-    return min(0.999, round(1 - 1 / (AVERAGED * steps), 3)) if AVERAGED * steps >= 10 else 0.0
-
-
-def average_reason(steps: int) -> str:
-    return f"the average of the last of {steps} steps is often better than the last"
 
 
 def fit(own: Size, area: int, multiple: int) -> Size:

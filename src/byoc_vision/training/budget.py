@@ -23,7 +23,6 @@ from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.launch.distributed import World, on_rank0
 from byoc_vision.recipe.auto_recipe import Choice
-from byoc_vision.recipe.segmentation_recipe import average_decay, average_reason
 from byoc_vision.report import formatting
 from byoc_vision.report.record import BudgetPlan, BudgetRecord
 from byoc_vision.training.batch_layout import Length
@@ -52,7 +51,6 @@ def fitting_budget(
     measure: Callable[[float], Speed],
     *,
     floor_images: float = 0.0,
-    averages: bool = False,
 ) -> Budget:
     """A job's budget, with `length` as long as it allows. Call it in all processes.
 
@@ -62,14 +60,13 @@ def fitting_budget(
         checkpoint: that the job is going to continue; its measurements are taken.
         measure: takes about so many seconds.
         floor_images: that a linear probe passes before the first step, per validation image.
-        averages: whether the recipe averages the weights, if there are enough steps.
 
     Raises:
         InputError: not even one pass over the images fits.
     """
     most = length.steps if given & {"epochs", "steps"} else MOST_EPOCHS * length.steps_per_epoch
     saved = checkpoint.get("budget") if checkpoint else None
-    twice = 2 if hyperparameters.ema_decay or averages else 1  # the weights and their average are evaluated
+    twice = 2 if hyperparameters.ema_decay else 1  # the weights and their average are evaluated
     if saved:
         speed = Speed(*saved["speed"])
     else:
@@ -77,7 +74,7 @@ def fitting_budget(
         speed = Speed(measured.step, measured.evaluation * twice)
     ending = replace(ending, evaluations=ending.evaluations / twice)
     budget = Budget(hyperparameters.budget or "", seconds, length, ending, most, speed, world, clock)
-    budget.averages, budget.saved = averages, checkpoint["hyperparameters"] if saved and checkpoint else {}
+    budget.warmup = checkpoint["hyperparameters"]["warmup_epochs"] if saved and checkpoint else None
     if checkpoint is None:
         floor = floor_images * speed.evaluation / twice
         budget.pending = on_rank0(world, lambda: floor)
@@ -93,8 +90,8 @@ class Budget:
 
     text: as the job gives it. seconds: of the whole job. length: of the training, which this changes. most: steps.
     clock: seconds since this start of the job. spent: of its earlier starts. speed: as measured. pending: seconds that
-    the first step waits for. averages: whether the recipe averages the weights. saved: the hyperparameters of an
-    earlier start. slowness: what the export took, as a multiple of what it takes on an idle machine.
+    the first step waits for. warmup: of an earlier start, in epochs. slowness: what the export took, as a multiple
+    of what it takes on an idle machine.
     trained, ended: when the training and the job ended, in seconds of the job; None before.
     """
 
@@ -109,8 +106,7 @@ class Budget:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     spent: float = 0.0
     pending: float = 0.0
-    averages: bool = False
-    saved: Mapping[str, Any] = field(default_factory=dict)
+    warmup: float | None = None
     slowness: float = 1.0
     planned: BudgetPlan | None = None
     changes: int = 0
@@ -159,12 +155,9 @@ class Budget:
         elif "epochs" not in given or length.epochs < hyperparameters.epochs:
             changed["epochs"] = Choice("epochs", length.epochs, reason)
         tenth = round(length.steps / length.steps_per_epoch / 10, 3)
-        if "warmup_epochs" not in given and hyperparameters.warmup_epochs > tenth:
-            changed["warmup_epochs"] = Choice("warmup_epochs", tenth, f"a tenth of what fits into budget={self.text}")
-        if self.averages and (decay := average_decay(length.planned)):
-            changed["ema_decay"] = Choice("ema_decay", decay, average_reason(length.planned))
-        for name in self.saved.keys() & {"warmup_epochs", "ema_decay"} & changed.keys():  # as the job began
-            changed[name] = changed[name]._replace(value=self.saved[name])
+        warmup = tenth if self.warmup is None else self.warmup
+        if "warmup_epochs" not in given and hyperparameters.warmup_epochs > warmup:
+            changed["warmup_epochs"] = Choice("warmup_epochs", warmup, f"a tenth of what fits into budget={self.text}")
         update = {name: choice.value for name, choice in changed.items()}
         kept = [choice for choice in choices if choice.name not in changed]
         return hyperparameters.model_copy(update=update), (*kept, *changed.values())

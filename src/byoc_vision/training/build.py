@@ -159,19 +159,8 @@ def assemble(
     if weights.info and hyperparameters.linear_probe:
         probe = LinearProbe.of(network.net, data.evaluator, dataset.train, share, network.loss, hyperparameters.seed)
     if seconds is not None:
-        averages = auto_recipe.averages_weights(hyperparameters, facts, given)
-        budget = build_budget(
-            seconds,
-            given,
-            network,
-            data,
-            step,
-            hyperparameters,
-            setup,
-            clock or job_clock(),
-            probes=probe is not None,
-            averages=averages,
-        )
+        now, probes = clock or job_clock(), probe is not None
+        budget = build_budget(seconds, given, network, data, step, hyperparameters, setup, now, probes=probes)
         hyperparameters, choices = budget.settings(hyperparameters, choices, given)
         # Measuring made steps with the others.
         step = replace(step, **moving_parts(network, encoder, rate, data.length, hyperparameters))
@@ -259,11 +248,10 @@ def build_budget(
     clock: Callable[[], float],
     *,
     probes: bool,
-    averages: bool,
 ) -> Budget:
     """The training within so many seconds of a job, which changes `data.length`. A few steps are measured for it.
 
-    probes: whether a linear probe is fitted before the first step. averages: whether the recipe averages the weights.
+    probes: whether a linear probe is fitted before the first step.
     Raises InputError if not even one pass over the images fits.
     """
     samples, world, evaluator = setup.samples, setup.world, data.evaluator
@@ -284,7 +272,6 @@ def build_budget(
             setup.checkpointer.continued(hyperparameters),
             measure,
             floor_images=len(samples.train) / len(samples.validation) if probes else 0,
-            averages=averages,
         )
 
 

@@ -19,7 +19,6 @@ from byoc_vision.hyperparameters import parse
 from byoc_vision.launch.distributed import World
 from byoc_vision.launch.signals import StopSignals
 from byoc_vision.recipe.auto_recipe import Choice
-from byoc_vision.recipe.segmentation_recipe import average_decay
 from byoc_vision.training.batch_layout import Length
 from byoc_vision.training.budget import MOST_EPOCHS, Budget, fitting_budget
 from byoc_vision.training.budget_plan import Ending, Speed, steps_that_fit
@@ -217,7 +216,6 @@ def found(
     speed: Speed = MEASURED,
     elapsed: float = 20.0,
     given: str = "",
-    averages: bool = False,
     **changes: str,
 ) -> tuple[Budget, Length]:
     settings = parse({"budget": text, **changes})
@@ -233,7 +231,6 @@ def found(
         lambda: elapsed,
         None,
         lambda _: speed,
-        averages=averages,
     )
     return budget, length
 
@@ -274,13 +271,15 @@ def test_the_warm_up_is_a_tenth_of_what_fits_at_most() -> None:
     assert budget.settings(parse({"warmup_epochs": "1"}), (), frozenset({"warmup_epochs"}))[0].warmup_epochs == 1
 
 
-def test_the_recipe_averages_the_weights_over_a_tenth_of_the_steps_that_fit() -> None:
-    plain, _ = found()
-    averaging, length = found(averages=True)
-    assert length.steps < plain.length.steps, "each pass has two evaluations"
-    settings, choices = averaging.settings(parse({"budget": "5m"}), (), frozenset())
-    assert settings.ema_decay == average_decay(length.steps) > 0
-    assert "ema_decay" in {choice.name for choice in choices}
+def test_a_job_that_goes_on_with_a_larger_budget_keeps_its_warm_up() -> None:
+    budget, length = found("5m")
+    assert length.epochs > 4
+    budget.warmup = 0.4
+    assert budget.settings(parse({"warmup_epochs": "1"}), (), frozenset())[0].warmup_epochs == 0.4
+
+
+def test_the_average_of_the_weights_is_evaluated_after_each_pass_too() -> None:
+    assert found(ema_decay="0.9")[1].steps < found()[1].steps
 
 
 def dataset(validation: int, test: int = 0) -> Dataset:
