@@ -1,5 +1,5 @@
 """Data sets for the recipes: of Carvana's images one with a thin class, and one whose images mostly show nothing; and
-written digits, unlike any photograph that a network was pretrained on.
+written digits, unlike any photograph that a network was pretrained on: as images, and in front of streets.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ EMPTY = 8  # patches without a car, of each image
 RARE = (0.005, 0.06)  # of the pixels of a patch that shows a part of a car
 TRIES = 200
 DIGITS = {"train": 20, "validation": 20, "test": 40}  # of each
+SCENES = {"train": 200, "validation": 60}
+WRITTEN = 6  # digits of a scene
 
 
 def cars_with_edges(source: Path, target: Path) -> None:
@@ -59,6 +61,32 @@ def digits(source: Path, target: Path) -> None:
             folder.mkdir(parents=True)
             for number in range(count):
                 cv2.imwrite(str(folder / f"{number}.png"), (next(images) * 15).astype(np.uint8))  # of 0 to 16
+
+
+def digit_scenes(source: Path, target: Path) -> None:
+    """Parts of streets with written digits in front, the masks their strokes: 0 none, 1 the digit 0, to 10 the digit 9.
+
+    A digit is as often as the inverse of its class: of the pixels ten times as many show a 0 as a 9. The digits of the
+    validation images are not among those of the training images.
+    """
+    random, found = np.random.default_rng(0), load_digits()
+    chances, held_out = 1 / np.arange(1, 11), np.arange(len(found.images)) % 3 == 0
+    for split, count in SCENES.items():
+        streets = sorted((source / "camvid" / split).iterdir())
+        of_split = held_out if split == "validation" else ~held_out
+        for number in range(count):
+            image = cv2.imread(str(streets[number * len(streets) // count]))
+            top, left = (random.integers(0, length - SIDE) for length in image.shape[:2])
+            image, mask = image[top : top + SIDE, left : left + SIDE].copy(), np.zeros((SIDE, SIDE), np.uint8)
+            for digit in random.choice(10, WRITTEN, p=chances / chances.sum()):
+                size = int(random.integers(16, 48))
+                written = found.images[random.choice(np.flatnonzero((found.target == digit) & of_split))]
+                stroke = cv2.resize(written, (size, size), interpolation=cv2.INTER_CUBIC) > 8  # of 16
+                top, left = random.integers(0, SIDE - size, 2)
+                place = slice(top, top + size), slice(left, left + size)
+                image[place][stroke] = random.integers(0, 256, 3)
+                mask[place][stroke] = 1 + digit
+            _write(target, split, str(number), image, mask)
 
 
 def _cars(source: Path) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:

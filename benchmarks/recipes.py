@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common import exit_on_terminate, processor
-from recipe_data import cars_with_edges, digits, rare_cars
+from recipe_data import cars_with_edges, digit_scenes, digits, rare_cars
 
 from byoc_vision.tuning.locks import locked
 
@@ -100,6 +100,14 @@ DATA = {
         "miou",
         rare_cars,
     ),
+    "digit-scenes": Data(
+        {},
+        "mobilenet_v2.torchvision",
+        200,
+        _UNET | {"image_size": "128", "batch_size": "8", "epochs": "10"},
+        "miou",
+        digit_scenes,
+    ),
     "carvana": Data(_CARVANA, "mobilenet_v2.torchvision", 84, _UNET, "dice"),
 }
 _AUTO = {"recipe": "auto"}
@@ -145,6 +153,7 @@ INGREDIENTS: dict[str, dict[str, str]] = {
     "auto, places at random": _AUTO | {"class_crops": "0"},
     "auto, one rate": _AUTO | {"encoder_lr_factor": "1"},
     "auto, no average": _AUTO | {"ema_decay": "0"},
+    "auto, decoder first": _AUTO | {"freeze_epochs": "1"},
     "auto, batches of 8": _AUTO | {"batch_size": "8"},
 }
 
