@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -216,6 +217,7 @@ def found(
     speed: Speed = MEASURED,
     elapsed: float = 20.0,
     given: str = "",
+    checkpoint: Mapping[str, Any] | None = None,
     **changes: str,
 ) -> tuple[Budget, Length]:
     settings = parse({"budget": text, **changes})
@@ -229,7 +231,7 @@ def found(
         ending,
         World(),
         lambda: elapsed,
-        None,
+        checkpoint,
         lambda _: speed,
     )
     return budget, length
@@ -272,9 +274,10 @@ def test_the_warm_up_is_a_tenth_of_what_fits_at_most() -> None:
 
 
 def test_a_job_that_goes_on_with_a_larger_budget_keeps_its_warm_up() -> None:
-    budget, length = found("5m")
+    planned = {"planned": 4 * BATCHES}
+    checkpoint = {"budget": {"speed": MEASURED}, "hyperparameters": {"warmup_epochs": 0.4}, "length": planned}
+    budget, length = found("5m", checkpoint=checkpoint)
     assert length.epochs > 4
-    budget.warmup = 0.4
     assert budget.settings(parse({"warmup_epochs": "1"}), (), frozenset())[0].warmup_epochs == 0.4
 
 
