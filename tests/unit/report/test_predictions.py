@@ -50,6 +50,15 @@ def test_pixels_are_shown_as_shares(tmp_path: Path) -> None:
     assert shown.scores.unit == "pixels"
 
 
+def test_shares_fit_into_narrow_cells(tmp_path: Path) -> None:
+    record = records.segmentation_job(tmp_path)
+    entry = record.evaluations[0].model_copy(update={"confusion": [[1_000_000, 400], [1_234, 50_000]]})
+    shown = predictions(record.model_copy(update={"evaluations": [entry]}))[0]
+    assert shown.matrix
+    assert [[cell.text for cell in row] for row in shown.matrix] == [["100", "<0.1"], ["2.4", "97.6"]]
+    assert shown.matrix[0][1].title.endswith("400 pixels, 0.04 %")
+
+
 def test_a_matrix_of_other_classes_is_not_shown(tmp_path: Path) -> None:
     record = records.classification_job(tmp_path)
     evaluation = record.evaluations[0].model_copy(update={"confusion": [[1, 2], [3]]})

@@ -187,12 +187,17 @@ def _matrix(confusion: np.ndarray, names: Sequence[str], unit: str) -> list[list
 
     def cell(target: int, predicted: int) -> Cell:
         number, share = int(confusion[target, predicted]), float(shares[target, predicted])
-        text = formatting.count(number) if unit == "images" else f"{100 * share:.3g}"
+        text = formatting.count(number) if unit == "images" else _percentage(share)
         amount = f"{formatting.count(number)} {unit}, {formatting.share(share)}"
         title = f"{names[target]} predicted as {names[predicted]}: {amount}"
         return Cell(text if number else "", share, title, target == predicted)
 
     return [[cell(target, predicted) for predicted in range(count)] for target in range(count)]
+
+
+def _percentage(share: float) -> str:
+    """For a narrow cell, whose title has it in full."""
+    return "<0.1" if share < 0.0005 else "100" if share >= 0.9995 else f"{100 * share:.1f}"
 
 
 def heat_map(confusion: np.ndarray) -> str:
