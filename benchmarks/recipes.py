@@ -111,6 +111,7 @@ DATA = {
     "carvana": Data(_CARVANA, "mobilenet_v2.torchvision", 84, _UNET, "dice"),
 }
 _AUTO = {"recipe": "auto"}
+_SMALLER = "seven eighths of image_size"
 _PROBE = {"linear_probe": "true"}
 _SMALL = _PROBE | {"learning_rate": "1e-4", "warmup_epochs": "1"}
 INGREDIENTS: dict[str, dict[str, str]] = {
@@ -124,7 +125,7 @@ INGREDIENTS: dict[str, dict[str, str]] = {
     "auto, trivial": _AUTO | {"augmentation": "trivial"},
     "auto, layers × 0.75": _AUTO | {"layer_decay": "0.75", "learning_rate": "1e-3"},
     "auto, crops": _AUTO | {"random_resized_crop": "0.35"},
-    "auto, larger at test": _AUTO | {"random_resized_crop": "0.35", "train_image_size": "112"},
+    "auto, larger at test": _AUTO | {"random_resized_crop": "0.35", "train_image_size": _SMALLER},
     "auto, smoothing": _AUTO | {"label_smoothing": "0.1"},
     "auto, average": _AUTO | {"ema_decay": "0.98"},
     "auto, soup": _AUTO | {"soup": "3"},
@@ -191,6 +192,8 @@ def run(source: Path, data: Data, settings: dict[str, str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         images, job = Path(folder, "data"), Path(folder, "job")
         lay_out(images, source, data)
+        if settings.get("train_image_size") == _SMALLER:
+            settings = settings | {"train_image_size": str(int(data.settings["image_size"]) * 7 // 8)}
         given = [f"{name}={value}" for name, value in (COMMON | data.settings | settings).items()]
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
         subprocess.run(
