@@ -159,8 +159,8 @@ def assemble(
     if weights.info and hyperparameters.linear_probe:
         probe = LinearProbe.of(network.net, data.evaluator, dataset.train, share, network.loss, hyperparameters.seed)
     if seconds is not None:
-        now, probes = clock or job_clock(), probe is not None
-        budget = build_budget(seconds, given, network, data, step, hyperparameters, setup, now, probes=probes)
+        clock, probes = clock or job_clock(), probe is not None
+        budget = build_budget(seconds, given, network, data, step, hyperparameters, setup, clock, probes=probes)
         hyperparameters, choices = budget.settings(hyperparameters, choices, given)
         # Measuring made steps with the others.
         step = replace(step, **moving_parts(network, encoder, rate, data.length, hyperparameters))
