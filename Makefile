@@ -207,7 +207,7 @@ test-container: install sdk-clients build ## build the image and run all of its 
 
 .PHONY: test-container-fast
 test-container-fast: install sdk-clients build ## build the image and run its tests, without the slow ones
-	$(TEST_CONTAINER) -m "not slow"
+	$(TEST_CONTAINER) -m "not slow" --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 TEST_CONTAINER = IMAGE=$(IMAGE):$(TAG) DOCKER=$(DOCKER) BASE_IMAGE=$(BASE_IMAGE) $(BIN)/pytest tests/container $(PYTEST_ARGS)
 

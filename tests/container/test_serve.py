@@ -1,8 +1,12 @@
-"""Serving from the image, on real images: what comes out, and how it ends."""
+"""Two jobs and a server in the image, on real images: what they leave, what comes out, and how it ends.
+
+No other file takes these jobs: `make test-container-fast` runs files side by side, and each would train them again.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 import re
 import socket
 import subprocess
@@ -33,6 +37,21 @@ def car_mask(images: Path, car: Path) -> np.ndarray:
 
 def dice(mask: np.ndarray, target: np.ndarray) -> float:
     return float(2 * np.sum((mask > 0) & (target > 0)) / (np.sum(mask > 0) + np.sum(target > 0)))
+
+
+def test_segmentation_learns(segmentation_job: Job) -> None:
+    assert segmentation_job.metrics["validation:dice"] > 0.85
+    assert {path.name for path in segmentation_job.model.iterdir()} >= {"model.json", "model.safetensors"}
+    assert not (segmentation_job.folder / "output/failure").exists()
+    left = segmentation_job.folder / "output/data"
+    assert {"metrics.json", "predictions.csv", "confusion_matrix.csv"} <= {path.name for path in left.iterdir()}
+    page = (left / "report.html").read_text()
+    assert page.count("data:image/jpeg;base64,") > 12, "galleries"
+    assert json.loads((left / "metrics.json").read_text())["run"]["revision"], "the image knows its commit"
+
+
+def test_classification_learns_from_pretrained_weights(classification_job: Job) -> None:
+    assert classification_job.metrics["validation:accuracy"] > 0.65  # chance: 0.33
 
 
 def test_a_mask_of_the_size_and_values_of_the_truth(car_server: Endpoint, car: Path, car_mask: np.ndarray) -> None:

@@ -53,6 +53,7 @@ def statements() -> list[dict[str, Any]]:
     return list(json.loads(POLICY.read_text(encoding="utf-8"))["Statement"])
 
 
+@pytest.mark.slow
 def test_the_policy_is_what_the_scripts_call(
     launch: Callable[..., None], aws: Aws, session: boto3.Session, actions: set[str]
 ) -> None:

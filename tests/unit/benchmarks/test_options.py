@@ -20,6 +20,7 @@ def test_every_option_that_is_read_exists(script: Path) -> None:
     assert read <= {destination(node) for node in nodes if isinstance(node, ast.Call) and is_argument(node)}
 
 
+@pytest.mark.slow
 def test_the_scaling_of_images_is_measured() -> None:
     command = [sys.executable, str(BENCHMARKS / "scaling.py"), "--vary", "images", "--most", "64"]
     done = subprocess.run(command, capture_output=True, text=True)

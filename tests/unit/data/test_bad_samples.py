@@ -19,7 +19,7 @@ from byoc_vision.data.image_dataset import (
     ImageDataset,
     UnreadableSampleError,
 )
-from byoc_vision.data.loaders import build_evaluation_loader, build_training_loader
+from byoc_vision.data.loaders import EvaluationLoader, TrainingLoader, build_evaluation_loader, build_training_loader
 from byoc_vision.data.samples import OnBadSample, Sample
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import Preprocess
@@ -75,18 +75,29 @@ def epochs(samples: list[Sample], workers: int) -> list[list[Example]]:
     return seen
 
 
+def refusal(loader: TrainingLoader | EvaluationLoader) -> str:
+    """Why an epoch ends; the loader is free when this returns.
+
+    An error that is kept keeps its frames, and the loader in them: the garbage collector then closes the queues of its
+    processes before it tells them to end, and waits five seconds for each.
+    """
+    try:
+        list(loader)
+    except UnreadableSampleError as error:
+        return str(error)
+    pytest.fail("all samples were read")
+
+
 class TestFail:
     @WORKERS
     def test_the_first_is_named_in_one_line(self, samples: list[Sample], workers: int) -> None:
-        for loader in (
-            build_training_loader(training(samples, "fail"), 4, workers=workers),
-            build_evaluation_loader(evaluation(samples, "fail"), 4, workers=workers),
+        for said in (
+            refusal(build_training_loader(training(samples, "fail"), 4, workers=workers)),
+            refusal(build_evaluation_loader(evaluation(samples, "fail"), 4, workers=workers)),
         ):
-            with pytest.raises(UnreadableSampleError) as raised:
-                list(loader)
-            assert any(str(raised.value).startswith(str(samples[index].image)) for index in BAD)
-            assert "is cut short" in str(raised.value)
-            assert "\n" not in str(raised.value)
+            assert any(said.startswith(str(samples[index].image)) for index in BAD)
+            assert "is cut short" in said
+            assert "\n" not in said
 
 
 class TestSkip:
@@ -124,11 +135,9 @@ class TestSkip:
     @WORKERS
     def test_too_many_in_a_row_end_the_job(self, tmp_path: Path, workers: int) -> None:
         samples = make(tmp_path, 30, tuple(range(2, 3 + MOST_BAD_IN_A_ROW)))
-        loader = build_training_loader(training(samples, "skip"), 4, workers=workers)
-        with pytest.raises(DataError) as raised:
-            list(loader)
-        assert "11 samples in a row cannot be read" in str(raised.value)
-        assert f"{tmp_path / '12.png'} is cut short" in str(raised.value)
+        said = refusal(build_training_loader(training(samples, "skip"), 4, workers=workers))
+        assert "11 samples in a row cannot be read" in said
+        assert f"{tmp_path / '12.png'} is cut short" in said
 
     def test_ten_in_a_row_are_passed_over(self, tmp_path: Path) -> None:
         samples = make(tmp_path, 30, tuple(range(2, 2 + MOST_BAD_IN_A_ROW)))
