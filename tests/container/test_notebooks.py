@@ -59,7 +59,6 @@ class Executed:
 def execute(name: str, version: int, docker: Docker, image: str, folder: Path) -> Executed:
     python = REPOSITORY / f".venv-sdk{version}/bin/python"
     assert python.exists(), f"{python} is missing: `make sdk-clients` makes it"
-    before = set(docker.output("ps", "--all", "--quiet").split())
     port, client = free_port(), Path(docker.client)
     path = f"{client.parent}:{os.environ['PATH']}" if client.is_absolute() else os.environ["PATH"]
     wishes = {"LOCAL": "1", "IMAGE": image, "PORT": str(port), "WORK": str(folder / "work")}
@@ -69,8 +68,8 @@ def execute(name: str, version: int, docker: Docker, image: str, folder: Path) -
         cwd=REPOSITORY / "examples",
     )
     cells = {cell["id"]: cell["outputs"] for cell in read(folder / name)["cells"] if cell["cell_type"] == "code"}
-    running = set(docker.output("ps", "--quiet", "--filter", f"ancestor={image}").split()) - before
-    for container in set(docker.output("ps", "--all", "--quiet", "--filter", f"ancestor={image}").split()) - before:
+    running = docker.composed(folder)
+    for container in docker.composed(folder, "--all"):
         docker.run("rm", "--force", container)
     assert done.returncode == 0, json.dumps(cells, indent=1)
     assert not running, "the notebook left a container running"

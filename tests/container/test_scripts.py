@@ -189,7 +189,6 @@ def test_the_sdks_with_scripts(
     assert python.exists(), f"{python} is missing: `make sdk-clients` makes it"
     client = Path(docker.client)
     path = f"{client.parent}:{os.environ['PATH']}" if client.is_absolute() else os.environ["PATH"]
-    before = set(docker.output("ps", "--all", "--quiet").split())
     arguments = (image, PROJECT, channels["train"], channels["validation"], photos, tmp_path / "output", "18080")
     try:
         done = subprocess.run(
@@ -199,7 +198,7 @@ def test_the_sdks_with_scripts(
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
     finally:
-        for left in set(docker.output("ps", "--all", "--quiet", "--filter", f"ancestor={image}").split()) - before:
+        for left in docker.composed(tmp_path, "--all"):
             docker.run("rm", "--force", left)
     print(done.stdout)
     assert done.returncode == 0

@@ -53,9 +53,8 @@ class Client:
 @pytest.fixture
 def client(docker: Docker, image: str, tmp_path: Path) -> Iterator[Client]:
     """The SDKs leave their containers behind; these are removed."""
-    before = set(docker.output("ps", "--all", "--quiet").split())
     yield Client(docker, image, tmp_path / "output")
-    for container in set(docker.output("ps", "--all", "--quiet", "--filter", f"ancestor={image}").split()) - before:
+    for container in docker.composed(tmp_path, "--all"):
         docker.run("rm", "--force", container)
 
 

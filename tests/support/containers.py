@@ -13,6 +13,8 @@ import requests
 from support.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
+# The label by which Docker Compose, and so the SDKs' local mode, says where its files are.
+COMPOSE_FOLDER = "com.docker.compose.project.working_dir"
 # Docker's options for a multi-model server that can write to /tmp only.
 MULTI_MODEL = ("--read-only", "--tmpfs", "/tmp", "--shm-size", "64m", "--env", "SAGEMAKER_MULTI_MODEL=true")
 
@@ -33,6 +35,12 @@ class Docker:
 
     def output(self, *arguments: str | Path) -> str:
         return self.run(*arguments).stdout.strip()
+
+    def composed(self, folder: Path, *options: str) -> list[str]:
+        """The containers that an SDK in local mode started from files below a folder; other tests may run others."""
+        shown = ("--format", f'{{{{.ID}}}} {{{{.Label "{COMPOSE_FOLDER}"}}}}', "--filter", f"label={COMPOSE_FOLDER}")
+        lines = [line.split(maxsplit=1) for line in self.output("ps", *options, *shown).splitlines()]
+        return [identifier for identifier, where in lines if Path(where).is_relative_to(folder)]
 
 
 @dataclass(frozen=True)
