@@ -81,7 +81,8 @@ fix: install ## fix what the style checker can fix
 # not part of CI. `make test-all` runs everything.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 # In the order of the command line: the long files first, so that no core waits for one in the end.
-ON_EACH_CORE := --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder
+BY_FILE := --dist=loadfile --no-loadscope-reorder
+ON_EACH_CORE := --numprocesses=$(TEST_PROCESSES) $(BY_FILE)
 
 .PHONY: test
 test: install ## run the unit and integration tests
@@ -207,7 +208,7 @@ test-container: install sdk-clients build ## build the image and run all of its 
 
 .PHONY: test-container-fast
 test-container-fast: install sdk-clients build ## build the image and run its tests, without the slow ones
-	$(TEST_CONTAINER) -m "not slow" --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+	$(TEST_CONTAINER) -m "not slow" --numprocesses=2 $(BY_FILE)
 
 TEST_CONTAINER = IMAGE=$(IMAGE):$(TAG) DOCKER=$(DOCKER) BASE_IMAGE=$(BASE_IMAGE) $(BIN)/pytest tests/container $(PYTEST_ARGS)
 

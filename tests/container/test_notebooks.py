@@ -69,8 +69,7 @@ def execute(name: str, version: int, docker: Docker, image: str, folder: Path) -
     )
     cells = {cell["id"]: cell["outputs"] for cell in read(folder / name)["cells"] if cell["cell_type"] == "code"}
     running = docker.composed(folder)
-    for container in docker.composed(folder, "--all"):
-        docker.run("rm", "--force", container)
+    docker.remove_composed(folder)
     assert done.returncode == 0, json.dumps(cells, indent=1)
     assert not running, "the notebook left a container running"
     return Executed(cells, port)

@@ -198,8 +198,7 @@ def test_the_sdks_with_scripts(
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
     finally:
-        for left in docker.composed(tmp_path, "--all"):
-            docker.run("rm", "--force", left)
+        docker.remove_composed(tmp_path)
     print(done.stdout)
     assert done.returncode == 0
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"step"')]

@@ -54,8 +54,7 @@ class Client:
 def client(docker: Docker, image: str, tmp_path: Path) -> Iterator[Client]:
     """The SDKs leave their containers behind; these are removed."""
     yield Client(docker, image, tmp_path / "output")
-    for container in docker.composed(tmp_path, "--all"):
-        docker.run("rm", "--force", container)
+    docker.remove_composed(tmp_path)
 
 
 @pytest.fixture

@@ -42,6 +42,11 @@ class Docker:
         lines = [line.split(maxsplit=1) for line in self.output("ps", *options, *shown).splitlines()]
         return [identifier for identifier, where in lines if Path(where).is_relative_to(folder)]
 
+    def remove_composed(self, folder: Path) -> None:
+        """Those containers, also the ones that have ended."""
+        for container in self.composed(folder, "--all"):
+            self.run("rm", "--force", container)
+
 
 @dataclass(frozen=True)
 class Container:
