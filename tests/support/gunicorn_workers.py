@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -149,13 +147,3 @@ class Gated:
 def queued(worker: InThread) -> int:
     """Connections that wait for a thread."""
     return worker.tpool._work_queue.qsize()
-
-
-def stacks() -> str:
-    """Where all threads are."""
-    return "".join(line for frame in sys._current_frames().values() for line in traceback.format_stack(frame))
-
-
-def stack_of(thread: Thread) -> str:
-    frame = sys._current_frames().get(thread.ident or 0)
-    return "".join(traceback.format_stack(frame)) if frame else ""

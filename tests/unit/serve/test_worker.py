@@ -25,7 +25,6 @@ from support.gunicorn_workers import (
     make_worker,
     queued,
     running,
-    stacks,
     status_line,
     until,
 )
@@ -33,6 +32,7 @@ from support.gunicorn_workers import (
 from byoc_serve import slow_clients
 from byoc_serve import worker as worker_module
 from byoc_serve.worker import Worker
+from byoc_vision.system.stacks import stacks
 
 GUNICORNS_ACCEPT = "accept enqueue_req handle finish_request"  # the others need what the server's `accept` makes
 

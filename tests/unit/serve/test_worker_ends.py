@@ -21,7 +21,6 @@ from support.gunicorn_workers import (
     hello,
     make_worker,
     running,
-    stack_of,
     status_line,
     until,
 )
@@ -34,6 +33,7 @@ from byoc_serve.readiness import State
 from byoc_serve.settings import Settings
 from byoc_serve.worker import Worker
 from byoc_vision.inference.predictor import Predictor
+from byoc_vision.system.stacks import stack_of
 
 
 class TestSetAcceptEnabled:
@@ -62,7 +62,7 @@ class TestFinishRequest:
     def test_gunicorn_s_main_loop_waits_for_it(self) -> None:
         with running(make_worker(hello, "finish_request")) as served:
             client = served.connect(get("/"))
-            until(lambda: "in close_graceful" in stack_of(served.thread))
+            until(lambda: any(line[2] == "close_graceful" for line in stack_of(served.thread)))
             client.close()
 
     def test_the_main_loop_goes_on(self, monkeypatch: pytest.MonkeyPatch) -> None:

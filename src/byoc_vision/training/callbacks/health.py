@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from byoc_vision.health.loader_diagnosis import measure, remedy
 from byoc_vision.health.monitor import HealthMonitor
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.report.record import Record, Times
+from byoc_vision.system.stacks import stack_of
 from byoc_vision.training.batch_layout import Length
 from byoc_vision.training.callback import Callback
 from byoc_vision.training.callbacks.step_timer import StepTimer
@@ -164,17 +163,15 @@ class StallWatch:
 
 def standing(thread: threading.Thread) -> str:
     """The line that a thread is at, and the line of this package that called it."""
-    frame = sys._current_frames().get(thread.ident or 0)
-    if frame is None:
+    lines = stack_of(thread)
+    if not lines:
         return "a thread that has ended"
-    lines = list(traceback.walk_stack(frame))  # the innermost first
-    own = next((one for one in lines if PACKAGE in Path(one[0].f_code.co_filename).parents), None)
+    own = next((line for line in lines if PACKAGE in Path(line[0]).parents), None)
     innermost = _described(*lines[0])
     return innermost if own is None or own == lines[0] else f"{innermost}, called from {_described(*own)}"
 
 
-def _described(frame: object, line: int) -> str:
-    code = frame.f_code  # type: ignore[attr-defined]
-    path = Path(code.co_filename)
+def _described(file: str, line: int, function: str) -> str:
+    path = Path(file)
     shown = path.relative_to(PACKAGE) if PACKAGE in path.parents else path.name
-    return f"{shown}:{line} ({code.co_name})"
+    return f"{shown}:{line} ({function})"
