@@ -26,7 +26,7 @@ from byoc_vision.recipe.auto_recipe import Choice
 from byoc_vision.report import formatting
 from byoc_vision.report.record import BudgetPlan, BudgetRecord
 from byoc_vision.training.batch_layout import Length
-from byoc_vision.training.budget_plan import EXPORT_SECONDS, MARGIN, Ending, Speed, steps_that_fit
+from byoc_vision.training.budget_plan import EXPORT_SECONDS, MARGIN, Ending, Speed, models_after_a_pass, steps_that_fit
 from byoc_vision.training.callbacks.run_report import add_to_record
 
 MOST_EPOCHS = 300  # more passes over the same images are a waste of the time
@@ -66,17 +66,16 @@ def fitting_budget(
     """
     most = length.steps if given & {"epochs", "steps"} else MOST_EPOCHS * length.steps_per_epoch
     saved = checkpoint.get("budget") if checkpoint else None
-    twice = 2 if hyperparameters.ema_decay else 1  # the weights and their average are evaluated
+    models = models_after_a_pass(hyperparameters)
     if saved:
         speed = Speed(*saved["speed"])
     else:
         measured = measure(MEASURING_SHARE * seconds)
-        speed = Speed(measured.step, measured.evaluation * twice)
-    ending = replace(ending, evaluations=ending.evaluations / twice)
+        speed = Speed(measured.step, measured.evaluation * models)
     budget = Budget(hyperparameters.budget or "", seconds, length, ending, most, speed, world, clock)
     budget.warmup = checkpoint["hyperparameters"]["warmup_epochs"] if saved and checkpoint else None
     if checkpoint is None:
-        floor = floor_images * speed.evaluation / twice
+        floor = floor_images * speed.evaluation / models
         budget.pending = on_rank0(world, lambda: floor)
         budget.check()
     length.steps = budget.fit()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,13 @@ from byoc_vision.training.batch_layout import Length, in_groups
 from byoc_vision.training.callbacks.step_timer import StepTimer
 from byoc_vision.training.checkpoint import kept_random_state
 from byoc_vision.training.checkpoint_file import on_cpu
-from byoc_vision.training.quantization import JOB_SHARE, LEAST_IMAGES
+from byoc_vision.training.quantization import (
+    CALIBRATION_IMAGES,
+    CALIBRATION_PASSES,
+    FEW_IMAGES,
+    JOB_SHARE,
+    LEAST_IMAGES,
+)
 from byoc_vision.training.step import Step
 
 WHOLE_EPOCHS = 10  # from so many on the last one is not cut short
@@ -28,7 +35,7 @@ LEAST_PASS = 0.1  # of a pass: a shorter one is left out
 MARGIN = 0.02  # of the budget, which is not planned
 REPORT_SECONDS = 2.0
 EXPORT_SECONDS = 6.0  # of the OpenVINO form, with the time to import it
-INT8_SECONDS = 20.0  # of NNCF, with the time to import it
+INT8_SECONDS = 20.0  # of NNCF, with the time to import it, before it calibrates
 WARM_UP = 2  # steps that start processes and compile kernels
 STEPS = 8  # that count, if they do not take too long
 BATCHES = 4  # of an evaluation, after one that does not count
@@ -42,41 +49,85 @@ class Speed(NamedTuple):
 
 
 @dataclass(frozen=True)
+class ServedPlan:
+    """How one process measures the form for CPUs. Its evaluations are as fast as those of the training.
+
+    precisions: without INT8. validation, training: images, to evaluate and to calibrate INT8 on. processes: that share
+    an evaluation of the training. most: seconds for all of it with INT8; 0 if there is none.
+    """
+
+    precisions: int
+    validation: int
+    training: int
+    processes: int
+    most: float
+
+    def reserve(self, evaluation: float) -> float:
+        """Seconds, by those of an evaluation.
+
+        INT8 is calibrated on fewer images if there is no time for all, and left away if there is none for few.
+        """
+        each = self.processes * evaluation / max(1, self.validation)
+        images = min(self.training, CALIBRATION_IMAGES)
+        without = self.precisions * self.validation * each
+        with_few, with_all = (
+            without + INT8_SECONDS + (CALIBRATION_PASSES * count + self.validation) * each
+            for count in (min(images, FEW_IMAGES), images)
+        )
+        return min(with_all, self.most) if with_few <= self.most else without
+
+    @classmethod
+    def of(cls, hyperparameters: Hyperparameters, dataset: Dataset, world: World, budget: float) -> ServedPlan:
+        """budget: seconds; `int8=auto` gets a tenth of them at most."""
+        validation, most = len(dataset.validation), 0.0
+        if hyperparameters.int8 is True:
+            most = math.inf
+        elif hyperparameters.int8 == "auto" and validation >= LEAST_IMAGES[dataset.task]:
+            most = JOB_SHARE * budget
+        return cls(2 if has_bfloat16() else 1, validation, len(dataset.train), world.size, most)
+
+
+@dataclass(frozen=True)
 class Ending:
     """What follows the training, in evaluations of the validation images and in seconds.
 
-    evaluations: of the test images, of the soup, of masks, and of the OpenVINO form. seconds: for the export and the
-    report. int8: seconds that INT8 takes beside its evaluation.
+    evaluations: of the test images, of the soup, and of masks. seconds: for the export and the report. served: None
+    without a form for CPUs. models: that are evaluated after each pass, the weights and perhaps their average; after
+    the training it is one.
     """
 
     evaluations: float = 0.0
     seconds: float = 0.0
-    int8: float = 0.0
+    served: ServedPlan | None = None
+    models: int = 1
 
     def reserve(self, speed: Speed, budget: float) -> float:
-        return self.evaluations * speed.evaluation + self.seconds + self.int8 + MARGIN * budget
+        evaluation = speed.evaluation / self.models
+        served = self.served.reserve(evaluation) if self.served else 0.0
+        return self.evaluations * evaluation + self.seconds + served + MARGIN * budget
 
     @classmethod
     def of(
         cls, hyperparameters: Hyperparameters, dataset: Dataset, world: World, budget: float, started: float = 0.0
     ) -> Ending:
-        """dataset: of all hosts. budget: seconds; INT8 gets a tenth of them at most, unless the job insists on it.
+        """dataset: of all hosts. budget: seconds.
 
         started: seconds that the job took so far. The export imports libraries and builds the network as well: where
         that takes long, it will take long again.
         """
-        images = max(1, len(dataset.validation))
-        evaluations, seconds, int8 = len(dataset.test) / images, REPORT_SECONDS, 0.0
+        evaluations, seconds, served = len(dataset.test) / max(1, len(dataset.validation)), REPORT_SECONDS, None
         if hyperparameters.openvino:
-            evaluations += world.size * (2 if has_bfloat16() else 1)  # one process measures the precisions
             seconds += max(EXPORT_SECONDS, min(started / 2, budget / 10))
-            wanted, enough = hyperparameters.int8, images >= LEAST_IMAGES[dataset.task]
-            if wanted is True or (wanted == "auto" and enough and JOB_SHARE * budget >= INT8_SECONDS):
-                int8, evaluations = INT8_SECONDS, evaluations + world.size
+            served = ServedPlan.of(hyperparameters, dataset, world, budget)
         evaluations += bool(hyperparameters.soup)
         if chosen := [hyperparameters.mask_threshold, hyperparameters.min_area].count("auto"):
             evaluations += 2 * chosen + 1  # several masks of each image are measured, and then the model again
-        return cls(evaluations, seconds, int8)
+        return cls(evaluations, seconds, served, models_after_a_pass(hyperparameters))
+
+
+def models_after_a_pass(hyperparameters: Hyperparameters) -> int:
+    """How many are evaluated: the weights, and their average if there is one."""
+    return 2 if hyperparameters.ema_decay else 1
 
 
 def steps_that_fit(seconds: float, speed: Speed, length: Length, epoch: int, into: int) -> int:

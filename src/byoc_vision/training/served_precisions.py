@@ -14,8 +14,8 @@ import logging
 import math
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,16 @@ from byoc_vision.report.record import Served, ServedPrecision
 from byoc_vision.system.machine import has_bfloat16
 from byoc_vision.training.budget_plan import INT8_SECONDS
 from byoc_vision.training.callbacks.run_report import add_to_record
-from byoc_vision.training.quantization import JOB_SHARE, LEAST_IMAGES, layers, quantize, sections
+from byoc_vision.training.deadline import Deadline, OutOfTimeError
+from byoc_vision.training.quantization import (
+    CALIBRATION_IMAGES,
+    CALIBRATION_PASSES,
+    FEW_IMAGES,
+    LEAST_IMAGES,
+    layers,
+    quantize,
+    sections,
+)
 from byoc_vision.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -49,57 +58,14 @@ if TYPE_CHECKING:
 
 CERTIFIED = "certified"
 CLASS_TOLERANCE = 0.02  # how much a class's IoU or F1 may fall
-CALIBRATION_IMAGES = 300
 CALIBRATION_BYTES = 2**28
-LEAST_SECONDS = 30.0
 
 _ONE_PROCESS = Share(0, 1)
 _OF_ONE_CLASS = ("iou_", "f1_")
-_TRIED_IMAGES = 32  # to find layers that hurt
 _COMPARED_IMAGES = 8
 _QUARTERS = 4
 
 logger = logging.getLogger(__name__)
-
-
-class OutOfTimeError(Exception):
-    """What `int8=auto` may take of a job's time has passed."""
-
-
-@dataclass
-class Deadline:
-    """When to give up. seconds: None for never; why: says so. is_asked_to_stop: whether the job is to end."""
-
-    seconds: float | None
-    is_asked_to_stop: Callable[[], bool]
-    clock: Callable[[], float] = time.monotonic
-    quantization: float = 0.0  # seconds that must be left before it, since nothing interrupts it
-    why: str = f"({LEAST_SECONDS:.0f}, or a tenth of the job's time); int8=true has no limit"
-    _started: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._started = self.clock()
-
-    def __call__(self, needed: float = 0.0) -> bool:
-        """False, for those who ask whether to stop. Raises OutOfTimeError and StopRequestedError instead of True."""
-        if self.is_asked_to_stop():
-            raise StopRequestedError
-        if self.seconds is not None and self.clock() - self._started + needed > self.seconds:
-            raise OutOfTimeError(f"it takes more than {self.seconds:.0f} s {self.why}")
-        return False
-
-    @classmethod
-    def of(cls, trainer: Trainer) -> Deadline:
-        """A tenth of the job's time for int8=auto, and none for int8=true, but no more than a budget leaves."""
-        seconds = None
-        if trainer.hyperparameters.int8 is not True:
-            seconds = max(LEAST_SECONDS, JOB_SHARE * trainer.run().seconds)
-        stops, budget = (lambda: trainer.signals.requested), trainer.budget
-        if budget is None:
-            return cls(seconds, stops)
-        left = max(0.0, budget.left) if seconds is None else min(seconds, max(0.0, budget.left))
-        why = f"that budget={budget.text} leaves for it"
-        return cls(left, stops, quantization=INT8_SECONDS * max(1.0, budget.slowness), why=why)
 
 
 def record_served(folder: Path, output: Path, trainer: Trainer) -> None:
@@ -182,11 +148,12 @@ def _why_not(trainer: Trainer, config: ModelConfig, meter: Meter) -> str:
 
 @dataclass(frozen=True)
 class Measured:
-    """A precision on the validation images. predictions: by sample, see `_kept`."""
+    """A precision on the validation images. predictions: by sample, see `_Kept`. seconds: that it took."""
 
     engine: OpenVinoEngine
     metrics: Metrics
     predictions: dict[int, bytes]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -213,8 +180,9 @@ class Meter:
         """Raises OutOfTimeError, StopRequestedError and what `evaluate` raises."""
         kept = _Kept(self.config)
         evaluator = replace(self.evaluator, predictor=Predictor(self.config, engine))
+        started = self.deadline.clock()
         metrics = evaluator.evaluate(self.batches, self.deadline, kept)
-        return Measured(engine, metrics, kept.predictions)
+        return Measured(engine, metrics, kept.predictions, self.deadline.clock() - started)
 
     def images(self, samples: tuple[Sample, ...], most: int) -> list[np.ndarray]:
         """Up to so many of the samples' images, evenly spread, uint8 [h, w, 3]; raises as `measure`.
@@ -265,6 +233,42 @@ def differing(one: Measured, other: Measured, config: ModelConfig) -> float:
 # INT8
 
 
+class Quantizer:
+    """Quantises a network on images while there is time: nothing interrupts NNCF. Raises as `Deadline` does."""
+
+    def __init__(self, network: openvino.Model, deadline: Deadline) -> None:
+        self.network = network
+        self._deadline = deadline
+        self._expected: dict[int, float] = {}  # seconds, by the number of images
+
+    def images_in_time(self, most: int, seconds: float, measured: int) -> int:
+        """On how many images to calibrate: with a budget, on as many as fit, and FEW_IMAGES at least.
+
+        seconds: that the evaluation of the float32 form on so many `measured` images took.
+        """
+        slowness = self._deadline.slowness
+        if slowness is None:
+            return most
+        fixed, each = INT8_SECONDS * slowness, CALIBRATION_PASSES * seconds / max(1, measured)
+        few = min(most, FEW_IMAGES)
+        self._deadline(fixed + few * each + seconds)  # the INT8 form is evaluated, too
+        fitting = (self._deadline.left - fixed - seconds) / max(each, 1e-6)
+        count = int(max(few, min(most, fitting)))
+        if count < most:
+            logger.info("INT8 is calibrated on %d images instead of %d, as many as there is time for", count, most)
+        self._expected[count] = fixed + count * each
+        return count
+
+    def __call__(self, images: list[np.ndarray], left_out: list[str]) -> openvino.Model:
+        """The network in INT8, without the operations of these names."""
+        expected = (seconds for count, seconds in self._expected.items() if count >= len(images))
+        self._deadline(min(expected, default=0.0))
+        started = self._deadline.clock()
+        quantized = quantize(self.network, images, left_out)
+        self._expected[len(images)] = self._deadline.clock() - started
+        return quantized
+
+
 @dataclass(frozen=True)
 class Quantized:
     model: openvino.Model
@@ -278,20 +282,20 @@ def _certify(model: Path, trainer: Trainer, meter: Meter, float32: Measured) -> 
     """
     from byoc_vision.system.quiet_openvino import import_openvino
 
-    network = import_openvino().Core().read_model(model)
-    rule = meter.config.preprocess
-    most = max(_TRIED_IMAGES, min(CALIBRATION_IMAGES, CALIBRATION_BYTES // (rule.height * rule.width * rule.channels)))
-    images = meter.images(tuple(trainer.partition.dataset.train), most)
+    quantizer = Quantizer(import_openvino().Core().read_model(model), meter.deadline)
+    rule, samples = meter.config.preprocess, tuple(trainer.partition.dataset.train)
+    most = max(FEW_IMAGES, min(CALIBRATION_IMAGES, CALIBRATION_BYTES // (rule.height * rule.width * rule.channels)))
+    count = quantizer.images_in_time(min(len(samples), most), float32.seconds, len(float32.predictions))
+    images = meter.images(samples, count)
     objective, tolerance = trainer.history.objective, trainer.hyperparameters.int8_tolerance
     problem = ""
-    for left_out in operations_to_leave_out(network, images, meter.deadline):
-        meter.deadline(meter.deadline.quantization)
-        quantized = quantize(network, images, left_out)
+    for left_out in operations_to_leave_out(quantizer, images):
+        quantized = quantizer(images, left_out)
         measured = meter.measure(OpenVinoEngine(quantized, precision="int8"))
         problem = objection(float32.metrics, measured.metrics, objective, tolerance)
         if not problem:
             return Quantized(quantized, measured), CERTIFIED
-        without = len(set(left_out).intersection(layers(network)))
+        without = len(set(left_out).intersection(layers(quantizer.network)))
         logger.info("INT8%s: %s", f" without {without} layers" if left_out else "", problem)
     return None, problem
 
@@ -309,22 +313,20 @@ def objection(before: Metrics, after: Metrics, objective: Objective, tolerance: 
     return ""
 
 
-def operations_to_leave_out(
-    network: openvino.Model, images: list[np.ndarray], deadline: Deadline
-) -> Iterator[list[str]]:
+def operations_to_leave_out(quantizer: Quantizer, images: list[np.ndarray]) -> Iterator[list[str]]:
     """What to leave in float32: first nothing, then the quarter of the network that hurts most, then two quarters.
 
     How much a quarter hurts is how near the logits come to those of float32 without it, on a few images.
     """
     yield []
+    network = quantizer.network
     if len(layers(network)) < _QUARTERS:
         return
     shown = np.stack(images[:_COMPARED_IMAGES])
     expected = OpenVinoEngine(network, precision="float32").run(shown)
     distances: list[tuple[float, list[str]]] = []
     for quarter in sections(network, _QUARTERS):
-        deadline()
-        tried = quantize(network, images[:_TRIED_IMAGES], quarter)
+        tried = quantizer(images[:FEW_IMAGES], quarter)
         logits = OpenVinoEngine(tried, precision="int8").run(shown)
         distances.append((float(np.mean((logits - expected) ** 2)), quarter))
     (_, first), (_, second), *_ = sorted(distances, key=lambda pair: pair[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from byoc_vision.launch.signals import StopSignals
 from byoc_vision.recipe.auto_recipe import Choice
 from byoc_vision.training.batch_layout import Length
 from byoc_vision.training.budget import MOST_EPOCHS, Budget, fitting_budget
-from byoc_vision.training.budget_plan import Ending, Speed, steps_that_fit
+from byoc_vision.training.budget_plan import INT8_SECONDS, Ending, ServedPlan, Speed, steps_that_fit
 from byoc_vision.training.callback import Callback
 from byoc_vision.training.trainer import Trainer
 from byoc_vision.types import ClassInfo
@@ -305,7 +306,22 @@ def test_time_is_left_for_the_test_the_export_and_int8() -> None:
     assert nothing + speed.evaluation < export < quantised
     for less in (Ending.of(parse({}), dataset(100), world, 60), Ending.of(parse({}), dataset(50), world, 3600)):
         assert less.reserve(speed, 0) == export, "too little time, or too few images to tell a loss"
-    assert Ending.of(parse({"int8": "true"}), dataset(50), world, 60).reserve(speed, 0) == quantised
+    assert Ending.of(parse({"int8": "true"}), dataset(100), world, 60).reserve(speed, 0) == quantised
+
+
+def test_the_images_that_calibrate_int8_take_their_time_as_far_as_there_is_any() -> None:
+    one, evaluation = 0.1, 10.0
+    without = ServedPlan(precisions=1, validation=100, training=1000, processes=1, most=0).reserve(evaluation)
+    assert without == 10
+
+    def reserve(most: float, training: int = 1000) -> float:
+        return ServedPlan(precisions=1, validation=100, training=training, processes=1, most=most).reserve(evaluation)
+
+    whole = without + INT8_SECONDS + evaluation
+    assert reserve(math.inf) == pytest.approx(whole + 3 * 300 * one)
+    assert reserve(math.inf, training=50) == pytest.approx(whole + 3 * 50 * one)
+    assert reserve(100.0) == 100, "fewer images are calibrated on"
+    assert reserve(whole + 3 * 30 * one) == without, "not even few"
 
 
 # Its text

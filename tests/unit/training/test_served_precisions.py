@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import openvino
 import pytest
 import torch
 from support import tiny_models
@@ -28,11 +29,10 @@ from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.batch_layout import Length
 from byoc_vision.training.budget import Budget
 from byoc_vision.training.budget_plan import Ending, Speed
-from byoc_vision.training.quantization import layers, quantize
+from byoc_vision.training.deadline import Deadline, OutOfTimeError
+from byoc_vision.training.quantization import LEAST_IMAGES, layers, quantize
 from byoc_vision.training.served_precisions import (
-    LEAST_IMAGES,
-    Deadline,
-    OutOfTimeError,
+    Quantizer,
     objection,
     operations_to_leave_out,
 )
@@ -81,16 +81,54 @@ def test_a_budget_ends_what_it_leaves_no_time_for(tmp_path: Path) -> None:
         return Budget("10m", 600.0, length, Ending(), 100, Speed(1.0, 1.0), clock=lambda: now[0])
 
     trainer = fake_trainer(tmp_path, [1], budget=budget_of, int8="true")
-    assert Deadline.of(trainer).seconds == 600, "int8=true ends with the budget, too"
-    now[0] = 560
+    assert Deadline.of(trainer).seconds == 598, "int8=true ends with the budget, too, which leaves 2 s for the report"
+    now[0] = 558
     deadline = Deadline.of(trainer)
-    assert not deadline(deadline.quantization), "40 s are left"
-    assert trainer.budget is not None
-    trainer.budget.exported(60)
-    deadline = Deadline.of(trainer)
+    assert not deadline(39.0)
     with pytest.raises(OutOfTimeError, match="it takes more than 40 s that budget=10m leaves for it"):
-        deadline(deadline.quantization)  # the export took ten times as long as on an idle machine
+        deadline(41.0)
+    assert trainer.budget is not None
+    trainer.budget.exported(60)  # ten times as long as on an idle machine
+    assert Deadline.of(trainer).slowness == 10
+    assert Deadline.of(trainer).seconds == 22
     assert Deadline.of(fake_trainer(tmp_path / "auto", [1])).seconds == 30
+
+
+@pytest.fixture
+def model() -> openvino.Model:
+    config = tiny_models.classification_card(Preprocess(height=32, width=32))
+    return to_openvino(tiny_models.network(config), config)
+
+
+def test_int8_is_calibrated_on_as_many_images_as_a_budget_leaves_time_for(model: openvino.Model) -> None:
+    """100 images took 10 s; an image takes three times as long, and the INT8 form is evaluated once more."""
+    now = [0.0]
+
+    def images_in(seconds: float, slowness: float | None = 1.0, most: int = 300) -> int:
+        deadline = Deadline(seconds, lambda: False, lambda: now[0], slowness)
+        return Quantizer(model, deadline).images_in_time(most, 10.0, 100)
+
+    assert images_in(20 + 90 + 10) == 300
+    assert images_in(20 + 30 + 10) == 100
+    assert images_in(40 + 30 + 10, slowness=2) == 100
+    assert images_in(1000, most=5) == 5
+    assert images_in(0, slowness=None) == 300, "without a budget the images do not depend on the machine"
+    with pytest.raises(OutOfTimeError):
+        images_in(20 + 9 + 10)
+
+
+def test_no_quantisation_begins_that_would_end_after_a_budget(model: openvino.Model) -> None:
+    now = [0.0]
+    deadline = Deadline(100.0, lambda: False, lambda: now[0], 1.0)
+    quantizer, images = Quantizer(model, deadline), [np.zeros((32, 32, 3), np.uint8)] * 40
+    assert quantizer.images_in_time(40, 10.0, 100) == 40
+    now[0] = 69  # what it needs is 20 s, and 0.3 s for each image
+    with pytest.raises(OutOfTimeError):
+        quantizer(images, [])
+    now[0] = 67
+    quantizer(images, [])
+    now[0] = 100
+    quantizer(images[:32], [])  # the one before took no time by this clock, so none is expected
 
 
 def test_a_deadline_ends_what_asks() -> None:
@@ -117,8 +155,8 @@ def test_the_layer_that_hurts_is_left_out_first() -> None:
         convolution.weight[:, 0] /= 4096
     model, images = to_openvino(net, config), list(reference_images(config.preprocess))
     expected = OpenVinoEngine(model, precision="float32").run(np.stack(images))
-    deadline = Deadline(None, lambda: False)
-    first, second, third = operations_to_leave_out(model, images, deadline)
+    quantizer = Quantizer(model, Deadline(None, lambda: False))
+    first, second, third = operations_to_leave_out(quantizer, images)
     assert first == []
     assert layers(model)[1] in second
     assert set(second) < set(third)
@@ -185,8 +223,8 @@ def test_a_training_image_that_cannot_be_read_is_left_out(
 def test_a_time_that_is_over_costs_the_measurement_and_not_the_job(
     paths: MlPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("byoc_vision.training.served_precisions.LEAST_SECONDS", 0.0)
-    monkeypatch.setattr("byoc_vision.training.served_precisions.JOB_SHARE", 0.0)
+    monkeypatch.setattr("byoc_vision.training.deadline.LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("byoc_vision.training.deadline.JOB_SHARE", 0.0)
     write_hyperparameters(paths, JOB)
     assert run_train(paths) == 0
     assert "is not measured, and the model has no INT8 form: it takes more than 0 s" in capsys.readouterr().out
