@@ -1,7 +1,7 @@
 """Where the threads of this process are.
 
 faulthandler tells it, since it holds the interpreter's lock all the time. Who walks `sys._current_frames()` of a thread
-that goes on may get objects that are no frames, or crash: CPython makes the frame objects while one walks, and if a
+that goes on may get objects of other types, or crash: CPython makes the frame objects while one walks, and if a
 garbage collection comes in between, the thread may leave the frames meanwhile. (Seen with CPython 3.11.7; the remark
 on GH-97002 in its Python/frame.c tells of the same allocation.)
 """

@@ -52,13 +52,13 @@ class Speed(NamedTuple):
 class ServedPlan:
     """How one process measures the form for CPUs. Its evaluations are as fast as those of the training.
 
-    precisions: without INT8. validation, training: images, to evaluate and to calibrate INT8 on. processes: that share
-    an evaluation of the training. most: seconds for all of it with INT8; 0 if there is none.
+    precisions: without INT8. validation, calibration: images, to evaluate and to calibrate INT8 on. processes: that
+    share an evaluation of the training. most: seconds for all of it with INT8; 0 if there is none.
     """
 
     precisions: int
     validation: int
-    training: int
+    calibration: int
     processes: int
     most: float
 
@@ -68,11 +68,10 @@ class ServedPlan:
         INT8 is calibrated on fewer images if there is no time for all, and left away if there is none for few.
         """
         each = self.processes * evaluation / max(1, self.validation)
-        images = min(self.training, CALIBRATION_IMAGES)
         without = self.precisions * self.validation * each
         with_few, with_all = (
             without + INT8_SECONDS + (CALIBRATION_PASSES * count + self.validation) * each
-            for count in (min(images, FEW_IMAGES), images)
+            for count in (min(self.calibration, FEW_IMAGES), self.calibration)
         )
         return min(with_all, self.most) if with_few <= self.most else without
 
@@ -84,7 +83,8 @@ class ServedPlan:
             most = math.inf
         elif hyperparameters.int8 == "auto" and validation >= LEAST_IMAGES[dataset.task]:
             most = JOB_SHARE * budget
-        return cls(2 if has_bfloat16() else 1, validation, len(dataset.train), world.size, most)
+        calibration = min(len(dataset.train), CALIBRATION_IMAGES[dataset.task])
+        return cls(2 if has_bfloat16() else 1, validation, calibration, world.size, most)
 
 
 @dataclass(frozen=True)

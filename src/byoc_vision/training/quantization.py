@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LEAST_IMAGES = {"classification": 100, "segmentation": 10}  # with which int8=auto tells a loss: a mask has many pixels
 JOB_SHARE = 0.1  # of the job's time, which int8=auto may take
-CALIBRATION_IMAGES = 300  # as NNCF takes if it is not told
+CALIBRATION_IMAGES = {"classification": 300, "segmentation": 100}  # at most; see docs/serving.md
 FEW_IMAGES = 32  # which tell roughly what all images would
 CALIBRATION_PASSES = 3.0  # what calibration on an image takes, in predictions of the network in float32
 

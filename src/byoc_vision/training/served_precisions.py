@@ -284,8 +284,9 @@ def _certify(model: Path, trainer: Trainer, meter: Meter, float32: Measured) -> 
 
     quantizer = Quantizer(import_openvino().Core().read_model(model), meter.deadline)
     rule, samples = meter.config.preprocess, tuple(trainer.partition.dataset.train)
-    most = max(FEW_IMAGES, min(CALIBRATION_IMAGES, CALIBRATION_BYTES // (rule.height * rule.width * rule.channels)))
-    count = quantizer.images_in_time(min(len(samples), most), float32.seconds, len(float32.predictions))
+    of_memory = max(FEW_IMAGES, CALIBRATION_BYTES // (rule.height * rule.width * rule.channels))
+    most = min(len(samples), CALIBRATION_IMAGES[meter.config.task], of_memory)
+    count = quantizer.images_in_time(most, float32.seconds, len(float32.predictions))
     images = meter.images(samples, count)
     objective, tolerance = trainer.history.objective, trainer.hyperparameters.int8_tolerance
     problem = ""

@@ -311,15 +311,16 @@ def test_time_is_left_for_the_test_the_export_and_int8() -> None:
 
 def test_the_images_that_calibrate_int8_take_their_time_as_far_as_there_is_any() -> None:
     one, evaluation = 0.1, 10.0
-    without = ServedPlan(precisions=1, validation=100, training=1000, processes=1, most=0).reserve(evaluation)
-    assert without == 10
 
-    def reserve(most: float, training: int = 1000) -> float:
-        return ServedPlan(precisions=1, validation=100, training=training, processes=1, most=most).reserve(evaluation)
+    def reserve(most: float, calibration: int = 300) -> float:
+        return ServedPlan(1, 100, calibration, processes=1, most=most).reserve(evaluation)
+
+    without = reserve(0)
+    assert without == 10
 
     whole = without + INT8_SECONDS + evaluation
     assert reserve(math.inf) == pytest.approx(whole + 3 * 300 * one)
-    assert reserve(math.inf, training=50) == pytest.approx(whole + 3 * 50 * one)
+    assert reserve(math.inf, calibration=50) == pytest.approx(whole + 3 * 50 * one)
     assert reserve(100.0) == 100, "fewer images are calibrated on"
     assert reserve(whole + 3 * 30 * one) == without, "not even few"
 
