@@ -20,7 +20,7 @@ from support.servers import start_standin
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples/on_sagemaker"
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def whole_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
     """Every model in it says how bright an image is."""
     with start_standin(tmp_path_factory.mktemp("server") / "log") as server:
@@ -29,7 +29,7 @@ def whole_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
             yield aws
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def session() -> boto3.Session:
     """One for all tests: reading the model of SageMaker's API takes a second."""
     return boto3.Session(region_name=REGION)
