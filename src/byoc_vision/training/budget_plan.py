@@ -65,7 +65,7 @@ class ServedPlan:
     def reserve(self, evaluation: float) -> float:
         """Seconds, by those of an evaluation.
 
-        INT8 is calibrated on fewer images if there is no time for all, and left away if there is none for few.
+        If the time is too short for all images, INT8 is calibrated on fewer. Below FEW_IMAGES the job leaves it out.
         """
         each = self.processes * evaluation / max(1, self.validation)
         without = self.precisions * self.validation * each

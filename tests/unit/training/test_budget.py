@@ -307,6 +307,8 @@ def test_time_is_left_for_the_test_the_export_and_int8() -> None:
     for less in (Ending.of(parse({}), dataset(100), world, 60), Ending.of(parse({}), dataset(50), world, 3600)):
         assert less.reserve(speed, 0) == export, "too little time, or too few images to tell a loss"
     assert Ending.of(parse({"int8": "true"}), dataset(100), world, 60).reserve(speed, 0) == quantised
+    few = Ending.of(parse({"int8": "true"}), dataset(50), world, 60).reserve(speed, 0)
+    assert few > export + INT8_SECONDS, "int8=true takes any number of images"
 
 
 def test_the_images_that_calibrate_int8_take_their_time_as_far_as_there_is_any() -> None:
