@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from byoc_serve.multi_model.mms import serve_with_mms
 from byoc_serve.readiness import Readiness, State
 from byoc_serve.scripts.source import Script, prepared_script
 from byoc_serve.settings import Settings
-from byoc_serve.worker import Worker
+from byoc_serve.worker import STOPS, Worker
 from byoc_vision.logs import redact_lines_of, set_up_logging
 from byoc_vision.paths import MlPaths
 from byoc_vision.system.machine import sleep_between_regions, visible_gpus
@@ -64,8 +65,23 @@ def _run(server: Server) -> int:
     return 0
 
 
+class Forking(Arbiter):
+    """gunicorn's master, from which a worker is forked with the signals held back that stop it.
+
+    Until a worker has handlers of its own it has its master's, which queue a signal for the master: it would be lost,
+    and the server would end by killing its worker after the time of grace.
+    """
+
+    def spawn_worker(self) -> None:
+        held_back = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        try:
+            super().spawn_worker()  # the worker takes them in its init_signals
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held_back)
+
+
 class Server(BaseApplication):
-    """gunicorn's master: listens, and keeps the workers alive."""
+    """What gunicorn's master runs with, and what its workers share."""
 
     def __init__(self, settings: Settings, script: Script | None = None) -> None:
         self.settings = settings
@@ -81,6 +97,9 @@ class Server(BaseApplication):
 
     def load(self) -> Flask:
         raise NotImplementedError("the worker creates the app, see Worker.load_wsgi")
+
+    def run(self) -> None:
+        Forking(self).run()
 
     def _options(self) -> dict[str, Any]:
         settings = self.settings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import selectors
+import signal
 import socket
 import struct
 import sys
@@ -28,6 +29,7 @@ from byoc_serve.wsgi import make_service
 STALL_SECONDS = 20  # after which a client that neither sends nor reads is dropped
 LINGER_SECONDS = 5.0  # for clients to close a connection that the server has closed, and to read why
 PING_THREADS = 4
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _PING = b"GET /ping"
 _DISCARDED_BYTES = 2**16
 
@@ -55,6 +57,11 @@ class Worker(ThreadWorker):
         super().__init__(*args, **kwargs)
         self._lingering: deque[TConn] = deque()
         self._ping_pool = ThreadPoolExecutor(PING_THREADS, thread_name_prefix="ping")
+
+    def init_signals(self) -> None:
+        """Called after the fork. From here a stop reaches this process; see `run.Forking`."""
+        super().init_signals()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
     def load_wsgi(self) -> None:
         """Called after the fork. The model is loaded in a thread of its own.

@@ -8,15 +8,18 @@ of a lost GPU, which can only be imitated on a machine without one.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
 import numpy as np
+from gunicorn.workers.gthread import ThreadWorker
 
 from byoc_serve import run, wsgi
 from byoc_serve.batch import Observer
 from byoc_serve.model_service import ModelService
 from byoc_serve.settings import Settings
+from byoc_serve.worker import Worker
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.paths import MlPaths
@@ -92,3 +95,17 @@ def serve(port: int, gate: Path | None, error: str) -> int:
 
     wsgi.load_model = load_model
     return run.serve(MlPaths.from_environment(), port)
+
+
+def serve_and_stop_at_the_fork(port: int, gunicorns_own: str | None) -> int:
+    """The same, stopped while its worker has no handlers of signals yet; a time of grace of 1 s."""
+    if gunicorns_own:
+        setattr(Worker, gunicorns_own, getattr(ThreadWorker, gunicorns_own))
+    run.GRACE_SECONDS = 1
+    os.register_at_fork(after_in_child=_stop_the_master)
+    return serve(port, gate=None, error="")
+
+
+def _stop_the_master() -> None:
+    os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(0.5)  # it hands the signal on

@@ -7,12 +7,14 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import TConn, ThreadWorker
+from support import forked
 from support.gunicorn_workers import (
     SOON,
     InThread,
@@ -24,6 +26,8 @@ from support.gunicorn_workers import (
     status_line,
     until,
 )
+from support.servers import free_port
+from support.standin_server import serve_and_stop_at_the_fork
 
 from byoc_serve import worker as worker_module
 from byoc_serve import wsgi
@@ -154,6 +158,25 @@ class TestRun:
 
     def test_a_worker_that_failed_ends_the_master(self) -> None:
         assert self.exit_status(None) == Arbiter.APP_LOAD_ERROR
+
+
+class TestInitSignals:
+    """Of a worker that is asked to stop as soon as it is forked."""
+
+    def log(self, tmp_path: Path, gunicorns_own: str | None) -> str:
+        log = tmp_path / "log"
+        server = forked.start(
+            serve_and_stop_at_the_fork, free_port(), gunicorns_own, log=log, environment={"LOG_LEVEL": "info"}
+        )
+        assert server.wait(SOON) == 0
+        assert "Booting worker" in log.read_text()
+        return log.read_text()
+
+    def test_gunicorn_s_own_would_be_deaf(self, tmp_path: Path) -> None:
+        assert "Worker exiting" not in self.log(tmp_path, "init_signals"), "it was killed after the time of grace"
+
+    def test_it_ends_in_order(self, tmp_path: Path) -> None:
+        assert "Worker exiting" in self.log(tmp_path, None)
 
 
 class TestLoadWsgi:
