@@ -9,16 +9,22 @@ _byoc_stop=
 
 _byoc_on_stop() {
     _byoc_stop=yes
-    [ -z "$_byoc_child" ] || kill -TERM "$_byoc_child" 2>/dev/null
+    [ -z "$_byoc_child" ] || _byoc_hand_on
 }
 trap _byoc_on_stop TERM INT
+
+# Until it runs its own program, a child is a copy of this shell, which may take the signal and drop it.
+_byoc_hand_on() {
+    while cmp -s "/proc/$$/cmdline" "/proc/$_byoc_child/cmdline"; do sleep 0.01; done
+    kill -TERM "$_byoc_child" 2>/dev/null
+}
 
 # Runs the command until it ends, and exits with its status: 143 if it never started, or died of the signal.
 forward_to() {
     [ -z "$_byoc_stop" ] || exit 143
     "$@" &
     _byoc_child=$!
-    [ -z "$_byoc_stop" ] || kill -TERM "$_byoc_child" 2>/dev/null # it came between the two lines above
+    [ -z "$_byoc_stop" ] || _byoc_hand_on # it came between the two lines above
     _byoc_status=127
     while :; do
         _byoc_stop=

@@ -49,9 +49,9 @@ class Entry:
         program.write_text(PROGRAM.format(python=sys.executable, status=status, ends=ends))
         program.chmod(0o755)
 
-    def start(self, command: str, *arguments: str, **environment: str) -> Started:
+    def start(self, command: str, *arguments: str, folder: Path = CONTAINER, **environment: str) -> Started:
         process = subprocess.Popen(
-            [CONTAINER / command, *arguments],
+            [folder / command, *arguments],
             env={**os.environ, "PATH": self.path, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -128,6 +128,26 @@ def test_a_stop_before_the_program_starts_is_not_lost(entry: Entry, command: str
         pipe.write("\n")
     assert "started" not in process.communicate()[0]
     assert process.returncode == 143
+    assert not left(process)
+
+
+def test_a_stop_while_the_program_starts_is_not_lost(entry: Entry, tmp_path: Path) -> None:
+    """A child that was forked drops the signal until it runs the program. Here it does so once there is a file."""
+    entry.replace_program()
+    script, go = tmp_path / "script", tmp_path / "go"
+    script.write_text(
+        f"#!/bin/sh\n. {CONTAINER}/forward.sh\n"
+        f"child() {{ trap : TERM; echo forked; until [ -e {go} ]; do sleep 0.01; done; exec byoc-vision; }}\n"
+        "forward_to child\n"
+    )
+    script.chmod(0o755)
+    process = entry.start(script.name, folder=tmp_path)
+    assert line(process) == "forked"
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)  # the script has handled it
+    go.touch()
+    process.communicate()
+    assert process.returncode in (0, 143)
     assert not left(process)
 
 
