@@ -65,17 +65,17 @@ def _run(server: Server) -> int:
     return 0
 
 
-class Forking(Arbiter):
-    """gunicorn's master, from which a worker is forked with the signals held back that stop it.
+class SignalSafeArbiter(Arbiter):
+    """gunicorn's master. Signals that stop a worker wait until the worker can handle them.
 
-    Until a worker has handlers of its own it has its master's, which queue a signal for the master: it would be lost,
-    and the server would end by killing its worker after the time of grace.
+    gunicorn forks a worker with its master's handlers, which queue a signal for the master: one that comes before the
+    worker has its own is lost, and the worker is killed after GRACE_SECONDS.
     """
 
     def spawn_worker(self) -> None:
         held_back = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         try:
-            super().spawn_worker()  # the worker takes them in its init_signals
+            super().spawn_worker()  # see Worker.init_signals
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, held_back)
 
@@ -99,7 +99,8 @@ class Server(BaseApplication):
         raise NotImplementedError("the worker creates the app, see Worker.load_wsgi")
 
     def run(self) -> None:
-        Forking(self).run()
+        """As gunicorn's, with an arbiter of our own."""
+        SignalSafeArbiter(self).run()
 
     def _options(self) -> dict[str, Any]:
         settings = self.settings

@@ -59,7 +59,7 @@ class Worker(ThreadWorker):
         self._ping_pool = ThreadPoolExecutor(PING_THREADS, thread_name_prefix="ping")
 
     def init_signals(self) -> None:
-        """Called after the fork. From here a stop reaches this process; see `run.Forking`."""
+        """Called after the fork, with STOPS blocked: see `run.SignalSafeArbiter`."""
         super().init_signals()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
