@@ -25,9 +25,9 @@ ACCOUNT = "123456789012"
 # moto imports all of its services on the first call, and what is asked twice is there already.
 PATIENT = Config(read_timeout=300, retries={"total_max_attempts": 1})
 GIVEN = {
-    "Bucket": "pictures-and-models",
+    "Bucket": "images-and-models",
     "SourceLocation": "https://github.com/owner/byoc-vision.git",
-    "ModelDataUrl": "s3://pictures-and-models/cars/output/model.tar.gz",
+    "ModelDataUrl": "s3://images-and-models/cars/output/model.tar.gz",
     "ImageTag": "0.1.0",
     "InstanceType": "ml.g4dn.2xlarge",
     "MaxInstances": "4",
@@ -140,7 +140,7 @@ def test_a_cpu_takes_no_gpu_driver(aws: str) -> None:
 
 
 def test_without_a_source_and_a_model_there_are_a_repository_and_a_role(aws: str) -> None:
-    bare = Stack(aws, "bare", Bucket="pictures-and-models", RepositoryName="bare")
+    bare = Stack(aws, "bare", Bucket="images-and-models", RepositoryName="bare")
     assert set(bare.made) == {"Repository", "ExecutionRole"}
     assert set(bare.outputs) == {"RepositoryUri", "ExecutionRoleArn"}
 
