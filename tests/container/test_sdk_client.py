@@ -123,4 +123,4 @@ def test_errors_in_local_mode_are_raised_as_errors(
     answer, (status, message) = run(version, LOCAL.replace("PARENT", module), str(light.port))
     assert answer == EXPECTED
     assert status == 400
-    assert "picture" in message
+    assert "the image is not a JPEG" in message
